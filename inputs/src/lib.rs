@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+// The macros name this crate by its own name, so that they work inside it too.
+extern crate self as gridflow_inputs;
+
+pub mod ids;
+pub mod input;
+pub mod network;
+pub mod row;
+pub mod units;
+
+pub use input::{Epoch, Input, Kind, Sequenced};

@@ -1,0 +1,184 @@
+//! A network on dense indices, per unit and radians: the only door between rows and numerics.
+//!
+//! Indices follow ids in ascending order, so that a case does not depend on the order of rows. Only what is in
+//! service is in a case: the rows of out-of-service equipment are left out before. Base: the region's base power and
+//! each bus's base voltage. Signs: injections positive into the bus.
+
+use gridflow_inputs::ids::{BranchId, BusId, DcLineId, GeneratorId, LoadId, StorageId, ZoneId};
+use gridflow_inputs::network::{BusKind, LoadClass};
+
+/// A bus of a [`Case`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaseBus {
+    /// Its id.
+    pub id: BusId,
+    /// Its zone.
+    pub zone: ZoneId,
+    /// What the file holds fixed here.
+    pub kind: BusKind,
+    /// Base voltage in kV.
+    pub base_kv: f64,
+    /// Start value of the magnitude.
+    pub v_start: f64,
+    /// Start value of the angle.
+    pub va_start: f64,
+    /// Lowest permitted magnitude.
+    pub v_min: f64,
+    /// Highest permitted magnitude.
+    pub v_max: f64,
+    /// Shunt conductance (positive draws active power).
+    pub g: f64,
+    /// Shunt susceptance (positive gives reactive power).
+    pub b: f64,
+}
+
+/// A branch of a [`Case`]: pi section with tap and shift on the `from` side.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaseBranch {
+    /// Its id.
+    pub id: BranchId,
+    /// Index of the `from` bus.
+    pub from: usize,
+    /// Index of the `to` bus.
+    pub to: usize,
+    /// Series resistance.
+    pub r: f64,
+    /// Series reactance.
+    pub x: f64,
+    /// Total charging susceptance.
+    pub b: f64,
+    /// Turns ratio.
+    pub tap: f64,
+    /// Phase shift.
+    pub shift: f64,
+    /// Normal rating; infinite when unlimited.
+    pub rating: f64,
+    /// Least angle difference; minus infinity when unlimited (a file's -360 degrees or less, or 0 for both).
+    pub angle_min: f64,
+    /// Greatest angle difference.
+    pub angle_max: f64,
+}
+
+/// Cost of a unit in currency per hour, of MW.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cost {
+    /// Coefficients, lowest power first (at most quadratic, convex).
+    Polynomial([f64; 3]),
+    /// Points (MW, currency per hour) of a convex piecewise-linear curve.
+    Points(Vec<(f64, f64)>),
+}
+
+/// A generating unit of a [`Case`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaseGenerator {
+    /// Its id.
+    pub id: GeneratorId,
+    /// Index of its bus.
+    pub bus: usize,
+    /// Set point of active power.
+    pub p: f64,
+    /// Set point of reactive power.
+    pub q: f64,
+    /// Least output.
+    pub p_min: f64,
+    /// Greatest output.
+    pub p_max: f64,
+    /// Least reactive output.
+    pub q_min: f64,
+    /// Greatest reactive output.
+    pub q_max: f64,
+    /// Voltage set point.
+    pub v_setpoint: f64,
+    /// Whether weather bounds its output.
+    pub variable: bool,
+    /// Its cost.
+    pub cost: Cost,
+    /// Ramp per minute; infinite when unlimited.
+    pub ramp_per_minute: f64,
+    /// Emitted CO2 in tonnes per MWh.
+    pub emission_t_per_mwh: f64,
+}
+
+/// A load of a [`Case`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaseLoad {
+    /// Its id.
+    pub id: LoadId,
+    /// Index of its bus.
+    pub bus: usize,
+    /// Active power drawn.
+    pub p: f64,
+    /// Reactive power drawn.
+    pub q: f64,
+    /// Priority when supply is short.
+    pub class: LoadClass,
+    /// Cost of an interruption, currency per MWh.
+    pub interruption_cost_per_mwh: f64,
+}
+
+/// A storage unit of a [`Case`]; energies in per-unit hours.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaseStorage {
+    /// Its id.
+    pub id: StorageId,
+    /// Index of its bus.
+    pub bus: usize,
+    /// Energy it can hold.
+    pub capacity: f64,
+    /// Greatest charging power.
+    pub charge_max: f64,
+    /// Greatest discharging power.
+    pub discharge_max: f64,
+    /// One-way efficiency of charging, 0 to 1.
+    pub charge_efficiency: f64,
+    /// One-way efficiency of discharging, 0 to 1.
+    pub discharge_efficiency: f64,
+    /// Least state of charge, 0 to 1.
+    pub soc_min: f64,
+    /// Greatest state of charge, 0 to 1.
+    pub soc_max: f64,
+    /// Present state of charge, 0 to 1.
+    pub soc: f64,
+    /// Cost of wear per MWh discharged.
+    pub wear_cost_per_mwh: f64,
+}
+
+/// A direct-current link of a [`Case`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaseDcLine {
+    /// Its id.
+    pub id: DcLineId,
+    /// Index of the sending bus.
+    pub from: usize,
+    /// Index of the receiving bus.
+    pub to: usize,
+    /// Scheduled power leaving the sending bus.
+    pub p: f64,
+    /// Least power.
+    pub p_min: f64,
+    /// Greatest power.
+    pub p_max: f64,
+    /// Loss that does not depend on power.
+    pub loss: f64,
+    /// Share of the power lost.
+    pub loss_ratio: f64,
+}
+
+/// A network on dense indices.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    /// Base power in MVA.
+    pub base_mva: f64,
+    /// Buses, by id.
+    pub buses: Vec<CaseBus>,
+    /// Branches in service, by id.
+    pub branches: Vec<CaseBranch>,
+    /// Units in service, by id.
+    pub generators: Vec<CaseGenerator>,
+    /// Connected loads, by id.
+    pub loads: Vec<CaseLoad>,
+    /// Storage units in service, by id.
+    pub storages: Vec<CaseStorage>,
+    /// Direct-current links in service, by id.
+    pub dc_lines: Vec<CaseDcLine>,
+}
