@@ -41,6 +41,8 @@ id! {
     ZoneId;
     /// A feeder; a bus number unless assignments are given.
     FeederId;
+    /// An island: buses connected by branches in service; the lowest bus number in it.
+    IslandId;
     /// A measuring point.
     SensorId;
     /// Whoever sends rows: a control centre, a concentrator, a market.

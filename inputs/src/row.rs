@@ -276,6 +276,23 @@ impl Field for bool {
     }
 }
 
+/// Sums and sums of squares of telemetry: sixteen bytes little endian.
+impl Canonical for i128 {
+    fn describe(schema: &mut String) {
+        schema.push_str("i128");
+    }
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_le_bytes());
+    }
+    fn read(from: &mut &[u8]) -> Result<Self, DecodeError> {
+        let bytes = take(from, 16, "a wide integer")?;
+        Ok(Self::from_le_bytes(bytes.try_into().expect("sixteen bytes were taken")))
+    }
+}
+impl Field for i128 {
+    const STORAGE: Storage = Storage::Bytes;
+}
+
 /// A finite real number with a total order: network parameters and cost coefficients, never telemetry or money.
 ///
 /// Negative zero is stored as zero, so that equal numbers have equal bytes.

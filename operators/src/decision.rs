@@ -1,0 +1,544 @@
+//! The closed list of rows that may leave: results and decisions, one record type a stream.
+//!
+//! An output stream is a changelog: rows with +1 when they begin to hold and -1 when they cease to. Fields stand in
+//! key order, so that sorting a stream sorts it by (key, value). Units and signs as in `gridflow-inputs`.
+
+use gridflow_inputs::ids::{BusId, FeederId, IslandId, LoadId, SensorId, SourceId, StorageId, ZoneId};
+use gridflow_inputs::input::Quantity;
+use gridflow_inputs::network::{EquipmentKind, LoadClass, Side};
+use gridflow_inputs::row::{Canonical, Column, DecodeError, Record, Storage as ColumnStorage};
+use gridflow_inputs::units::{MicroPerMwh, MicroRadians, MicroVolts, MilliVars, MilliWatts, PartsPerMillion};
+use gridflow_inputs::{code, record};
+use serde::{Deserialize, Serialize};
+
+code! {
+    /// What a window or key figure is about.
+    pub enum WindowScope {
+        /// One sensor.
+        Sensor = 1,
+        /// All sensors of a feeder.
+        Feeder = 2,
+        /// All sensors of a zone.
+        Zone = 3,
+    }
+
+    /// A key figure.
+    pub enum Measure {
+        /// Energy of the zone's loads, milliwatt-hours.
+        LoadEnergy = 1,
+        /// Energy of the zone's wind and solar units, milliwatt-hours.
+        RenewableEnergy = 2,
+        /// Readings that entered the accounts.
+        Readings = 3,
+        /// Readings that came again with equal value and quality.
+        Duplicates = 4,
+        /// Readings replaced by a correction.
+        Corrections = 5,
+    }
+
+    /// What a forecast is of.
+    pub enum ForecastSeries {
+        /// Load.
+        Load = 1,
+        /// Load less wind and solar output.
+        NetLoad = 2,
+    }
+
+    /// How a forecast was made.
+    pub enum ForecastMethod {
+        /// Ridge regression on calendar, lags and temperature.
+        Ridge = 1,
+        /// The value a week before.
+        SameTimeLastWeek = 2,
+        /// The newest value.
+        Persistence = 3,
+    }
+
+    /// Why a row was refused.
+    pub enum Reason {
+        /// No such sensor, switch, zone …
+        Unknown = 1,
+        /// Beyond the plausible range of its sensor.
+        OutOfRange = 2,
+        /// Beyond what any row may say, or not finite.
+        Malformed = 3,
+        /// Event time ahead of arrival.
+        Future = 4,
+        /// Older than what it would replace.
+        Superseded = 5,
+    }
+
+    /// Where a set point comes from.
+    pub enum SetpointSource {
+        /// The economic plan of this interval.
+        Plan = 1,
+        /// The last safe one: the plan of this interval was refused.
+        LastSafe = 2,
+    }
+
+    /// Why a load must be shed.
+    pub enum ShedReason {
+        /// Supply cannot meet load.
+        Supply = 1,
+        /// The network cannot carry it.
+        Network = 2,
+    }
+
+    /// Which limit is violated.
+    pub enum ViolationKind {
+        /// A branch above its rating, millivolt-amperes.
+        BranchRating = 1,
+        /// A bus below its band, microvolts.
+        VoltageLow = 2,
+        /// A bus above its band, microvolts.
+        VoltageHigh = 3,
+        /// A unit beyond its active limits, milliwatts.
+        GeneratorActive = 4,
+        /// A unit beyond its reactive limits, millivars.
+        GeneratorReactive = 5,
+    }
+
+    /// Which method an outcome is about.
+    pub enum Solver {
+        /// State estimation.
+        Estimation = 1,
+        /// Forecasting.
+        Forecasting = 2,
+        /// Dispatch.
+        Dispatch = 3,
+        /// Load shedding.
+        Shedding = 4,
+        /// The power flow that checks a plan.
+        PowerFlow = 5,
+    }
+
+    /// Why a method did not succeed.
+    pub enum Failure {
+        /// The iteration did not converge.
+        Diverged = 1,
+        /// No point satisfies all constraints.
+        Infeasible = 2,
+        /// Some states are not determined by measurements.
+        Unobservable = 3,
+        /// The network rows contradict each other.
+        BadNetwork = 4,
+        /// Not enough to start from.
+        NoData = 5,
+        /// The check refused the plan.
+        Refused = 6,
+        /// The work limit was reached first.
+        WorkLimit = 7,
+    }
+
+    /// What an alarm says.
+    pub enum AlarmKind {
+        /// A sensor has not reported for longer than its readings stay usable.
+        Stale = 1,
+        /// A sensor repeats one value.
+        Stuck = 2,
+        /// The measurements contradict each other: J above its threshold.
+        BadData = 3,
+        /// A bus lost its supply.
+        Dead = 4,
+    }
+}
+
+record! {
+    /// State of a bus in an [`Estimate`].
+    pub struct BusState {
+        /// The bus.
+        bus: BusId,
+        /// Voltage magnitude.
+        voltage: MicroVolts,
+        /// Voltage angle against the island's reference bus.
+        angle: MicroRadians,
+        /// Active power into the bus.
+        p: MilliWatts,
+        /// Reactive power into the bus.
+        q: MilliVars,
+    }
+
+    /// Stream `estimate`: the state of an island at a tick.
+    pub struct Estimate {
+        /// The island.
+        island: IslandId,
+        /// The tick.
+        tick_ms: i64,
+        /// Reference bus.
+        reference: BusId,
+        /// Gauss-Newton iterations.
+        iterations: u32,
+        /// Measurements used.
+        measurements: u32,
+        /// Of these, stale ones with a grown standard deviation, and zero injections.
+        pseudo: u32,
+        /// Measurements less states.
+        degrees_of_freedom: i64,
+        /// Weighted sum of squared residuals, millionths.
+        objective_ppm: i64,
+        /// 99 % point of the chi-square distribution, millionths; above it the measurements contradict each other.
+        threshold_ppm: i64,
+        /// States, by bus.
+        buses: Vec<BusState>,
+        /// Buses whose state the measurements do not determine; their states stand at the start values.
+        unobservable: Vec<BusId>,
+    }
+
+    /// Stream `estimate_residual`: a measurement three standard deviations or more from its estimate.
+    pub struct EstimateResidual {
+        /// The island.
+        island: IslandId,
+        /// The sensor.
+        sensor: SensorId,
+        /// The tick.
+        tick_ms: i64,
+        /// Measured, in the sensor's unit.
+        value: i64,
+        /// Estimated.
+        estimated: i64,
+        /// Measured less estimated.
+        residual: i64,
+        /// Residual over standard deviation, thousandths.
+        weighted_milli: i64,
+    }
+
+    /// Stream `estimate_audit`: a correction that touches an estimate already made.
+    pub struct EstimateAudit {
+        /// The island.
+        island: IslandId,
+        /// Tick of the estimate that used the reading.
+        tick_ms: i64,
+        /// The sensor.
+        sensor: SensorId,
+        /// Event time of the reading.
+        event_ms: i64,
+        /// Residual of the value used then.
+        old_residual: i64,
+        /// Residual of the corrected value; `None` when the correction withdrew the reading.
+        new_residual: Option<i64>,
+    }
+
+    /// Stream `topology`: where a bus, branch, unit or load belongs.
+    pub struct Topology {
+        /// Kind of equipment.
+        equipment: EquipmentKind,
+        /// Its number.
+        id: u32,
+        /// Its island; `None` when out of service.
+        island: Option<IslandId>,
+        /// Whether the island has a source.
+        energised: bool,
+        /// Whether it is the island's reference bus.
+        reference: bool,
+    }
+
+    /// Stream `window`: an aggregate over event time, exact and restated when a row changes it.
+    pub struct Window {
+        /// Of what.
+        scope: WindowScope,
+        /// Number of the sensor, feeder or zone.
+        id: u32,
+        /// The quantity.
+        quantity: Quantity,
+        /// Start of the window.
+        start_ms: i64,
+        /// Its length.
+        length_ms: i64,
+        /// 0 when first stated, then one more each time.
+        revision: u32,
+        /// Number of good readings.
+        count: i64,
+        /// Their sum.
+        sum: i128,
+        /// Sum of their squares.
+        sum_squares: i128,
+        /// Least; sensors only.
+        min: Option<i64>,
+        /// Greatest; sensors only.
+        max: Option<i64>,
+    }
+
+    /// Stream `kpi`: a key figure of a zone and an interval.
+    pub struct Kpi {
+        /// The zone.
+        zone: ZoneId,
+        /// Which figure.
+        measure: Measure,
+        /// Start of the interval.
+        start_ms: i64,
+        /// Its length.
+        length_ms: i64,
+        /// 0 when first stated, then one more each time.
+        revision: u32,
+        /// Its value.
+        value: i64,
+    }
+
+    /// Stream `forecast`: what is expected of a zone; the newest issue holds.
+    pub struct Forecast {
+        /// The zone.
+        zone: ZoneId,
+        /// Of what.
+        series: ForecastSeries,
+        /// Start of the quarter of an hour it is for.
+        valid_at_ms: i64,
+        /// When it was issued.
+        issued_at_ms: i64,
+        /// Mean power.
+        p: MilliWatts,
+        /// How it was made.
+        method: ForecastMethod,
+    }
+
+    /// Stream `dispatch`: a set point, passed by the arbiter and checked by a power flow.
+    pub struct Dispatch {
+        /// The island.
+        island: IslandId,
+        /// Generator or direct-current link.
+        equipment: EquipmentKind,
+        /// Its number.
+        id: u32,
+        /// From when on it holds.
+        effect_ms: i64,
+        /// Epoch of the rows it rests on.
+        decided_ms: i64,
+        /// The set point.
+        p: MilliWatts,
+        /// Of a variable unit: available power given up.
+        curtailed: MilliWatts,
+        /// Where it comes from.
+        source: SetpointSource,
+    }
+
+    /// Stream `storage`: the plan of a storage unit, first interval binding.
+    pub struct StoragePlan {
+        /// The unit.
+        storage: StorageId,
+        /// Start of the interval.
+        start_ms: i64,
+        /// Its length.
+        length_ms: i64,
+        /// Epoch of the rows it rests on.
+        decided_ms: i64,
+        /// Power into the grid; negative when charging.
+        p: MilliWatts,
+        /// State of charge at the end of the interval.
+        soc: PartsPerMillion,
+    }
+
+    /// Stream `price`: the price of a bus (locational marginal price) or the signal of a zone.
+    pub struct PriceSignal {
+        /// `Bus` or `Zone`.
+        scope: EquipmentKind,
+        /// Its number.
+        id: u32,
+        /// From when on it holds.
+        effect_ms: i64,
+        /// The price.
+        price: MicroPerMwh,
+        /// Part that is the same on all buses of the island; of a zone, the load-weighted mean of its buses.
+        energy: MicroPerMwh,
+        /// Part due to congestion.
+        congestion: MicroPerMwh,
+        /// Adder for shortage of reserve; zones only.
+        shortage: MicroPerMwh,
+    }
+
+    /// Stream `shed`: a load to be reduced.
+    pub struct Shed {
+        /// The island.
+        island: IslandId,
+        /// The load.
+        load: LoadId,
+        /// Its class.
+        class: LoadClass,
+        /// Epoch of the rows it rests on.
+        decided_ms: i64,
+        /// Reduction, positive.
+        load_p: MilliWatts,
+        /// Why.
+        reason: ShedReason,
+    }
+
+    /// Stream `violation`: a limit a plan would break.
+    pub struct Violation {
+        /// The island.
+        island: IslandId,
+        /// Which limit.
+        kind: ViolationKind,
+        /// Kind of equipment.
+        equipment: EquipmentKind,
+        /// Its number.
+        id: u32,
+        /// Which end, for a branch.
+        side: Side,
+        /// Effect epoch of the plan.
+        effect_ms: i64,
+        /// Value in the kind's unit.
+        value: i64,
+        /// The limit.
+        limit: i64,
+        /// Whether the plan causes it and was refused for it.
+        blocking: bool,
+    }
+
+    /// Stream `outcome`: a method that did not succeed, withdrawn when cured.
+    pub struct Outcome {
+        /// Which method.
+        solver: Solver,
+        /// Its key: island or zone.
+        key: u32,
+        /// Since when.
+        since_ms: i64,
+        /// Why.
+        failure: Failure,
+        /// Iterations or rounds done.
+        iterations: u32,
+        /// What and where, with numbers.
+        message: String,
+    }
+
+    /// Stream `rejected`: a row that was refused.
+    pub struct Rejected {
+        /// Its epoch.
+        epoch: u64,
+        /// Its place in the epoch.
+        sequence: u32,
+        /// Kind of the row, as numbered in the log.
+        kind: u8,
+        /// Who sent it.
+        source: SourceId,
+        /// Number of the sensor, switch … it is about.
+        subject: u32,
+        /// Why.
+        reason: Reason,
+        /// Its value or time, as the reason has it.
+        detail: i64,
+    }
+
+    /// Stream `late`: a row beyond the lateness bound.
+    pub struct Late {
+        /// Its epoch.
+        epoch: u64,
+        /// Its place in the epoch.
+        sequence: u32,
+        /// Who sent it.
+        source: SourceId,
+        /// The sensor.
+        sensor: SensorId,
+        /// Event time.
+        event_ms: i64,
+        /// How late.
+        lateness_ms: i64,
+        /// Its value.
+        value: i64,
+    }
+
+    /// Stream `alarm`: something an operator must see, withdrawn when cured.
+    pub struct Alarm {
+        /// What.
+        kind: AlarmKind,
+        /// Kind of equipment.
+        equipment: EquipmentKind,
+        /// Its number.
+        id: u32,
+        /// Its feeder, for a sensor.
+        feeder: FeederId,
+        /// Since when.
+        since_ms: i64,
+    }
+}
+
+macro_rules! outputs {
+    ($($code:literal => $stream:ident $name:literal $row:ident,)*) => {
+        /// A row that may leave.
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[allow(missing_docs)] // each variant is the record of that stream
+        pub enum Output { $($stream($row),)* }
+
+        code! {
+            /// An output stream.
+            #[allow(missing_docs)] // each variant is described at its record
+            pub enum Stream { $($stream = $code,)* }
+        }
+
+        $(impl From<$row> for Output {
+            fn from(row: $row) -> Self {
+                Self::$stream(row)
+            }
+        })*
+
+        impl Output {
+            /// Its stream.
+            #[must_use]
+            pub fn stream(&self) -> Stream {
+                match self { $(Self::$stream(_) => Stream::$stream,)* }
+            }
+
+            /// Appends its fields to columns of its stream.
+            pub fn push(&self, columns: &mut [Column]) {
+                match self { $(Self::$stream(row) => Record::push(row, columns),)* }
+            }
+
+            /// Appends its one byte form, without its stream.
+            pub fn write(&self, out: &mut Vec<u8>) {
+                match self { $(Self::$stream(row) => row.write(out),)* }
+            }
+        }
+
+        impl Stream {
+            /// Its name, as in output directories and summaries.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$stream => $name,)* }
+            }
+
+            /// The stream of this name.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$stream),)* _ => None }
+            }
+
+            /// Names and storage of its fields.
+            #[must_use]
+            pub fn fields(self) -> &'static [(&'static str, ColumnStorage)] {
+                match self { $(Self::$stream => <$row as Record>::FIELDS,)* }
+            }
+
+            /// The shape of its rows, in words.
+            #[must_use]
+            pub fn schema(self) -> String {
+                let mut schema = String::new();
+                match self { $(Self::$stream => <$row as Canonical>::describe(&mut schema),)* }
+                schema
+            }
+
+            /// Reads row `row` of columns of this stream.
+            ///
+            /// # Errors
+            /// When a stored value is none of its field's type.
+            pub fn pull(self, columns: &[Column], row: usize) -> Result<Output, DecodeError> {
+                match self { $(Self::$stream => <$row as Record>::pull(columns, row).map(Output::$stream),)* }
+            }
+        }
+    };
+}
+
+outputs! {
+    1 => Estimate "estimate" Estimate,
+    2 => EstimateResidual "estimate_residual" EstimateResidual,
+    3 => EstimateAudit "estimate_audit" EstimateAudit,
+    4 => Topology "topology" Topology,
+    5 => Window "window" Window,
+    6 => Forecast "forecast" Forecast,
+    7 => Dispatch "dispatch" Dispatch,
+    8 => Price "price" PriceSignal,
+    9 => Storage "storage" StoragePlan,
+    10 => Shed "shed" Shed,
+    11 => Violation "violation" Violation,
+    12 => Outcome "outcome" Outcome,
+    13 => Rejected "rejected" Rejected,
+    14 => Late "late" Late,
+    15 => Kpi "kpi" Kpi,
+    16 => Alarm "alarm" Alarm,
+}

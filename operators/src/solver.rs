@@ -1,0 +1,350 @@
+//! The sealed-epoch solver: pure functions of a key's rows, solved off the worker, answered at a fixed epoch.
+//!
+//! Rows of a key meet on one worker and are kept sorted. When an epoch is sealed and the key was triggered in it, the
+//! rows are handed with the key's `previous` state to a pure function on a background pool; the operator holds the
+//! capability of epoch E + lead meanwhile, so that only its own stream waits. Solves of a key run one after another in
+//! epoch order; triggers in (E, E + lead] merge into one solve at E + lead. The answer replaces the key's last one:
+//! old rows are withdrawn, new ones asserted, at E + lead. Results therefore depend on the rows alone, never on how
+//! long a solve took or on which thread it ran.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use differential_dataflow::AsCollection;
+use gridflow_inputs::Epoch;
+use serde::{Deserialize, Serialize};
+use timely::ExchangeData;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::Operator;
+use timely::scheduling::SyncActivator;
+
+use crate::sealed::{Changes, Rows};
+
+/// Runs jobs off the worker; `src` owns the threads.
+pub type Pool = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
+
+/// A pool that runs each job at once on the calling thread: for tests and examples.
+#[must_use]
+pub fn inline_pool() -> Pool {
+    Arc::new(|job| job())
+}
+
+/// What a solver is told.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum SolverInput<R> {
+    /// A change of a row of one key.
+    Row {
+        /// The key.
+        key: u32,
+        /// The row.
+        row: R,
+        /// Its change in multiplicity.
+        change: i64,
+    },
+    /// A change of a row that all keys see; one copy goes to each worker.
+    Shared {
+        /// The worker this copy is for.
+        worker: u64,
+        /// The row.
+        row: R,
+        /// Its change in multiplicity.
+        change: i64,
+    },
+    /// The key is to be solved.
+    Trigger {
+        /// The key.
+        key: u32,
+    },
+    /// All keys are to be solved; one copy goes to each worker.
+    TriggerAll {
+        /// The worker this copy is for.
+        worker: u64,
+    },
+}
+
+/// A key's rows as they were when an epoch was sealed.
+#[derive(Clone, Debug)]
+pub struct Problem<R, P> {
+    /// The key.
+    pub key: u32,
+    /// The sealed epoch.
+    pub epoch: Epoch,
+    /// The epoch at which the answer takes effect.
+    pub effect: Epoch,
+    /// The key's rows, ascending.
+    pub rows: Vec<R>,
+    /// Rows that all keys see, ascending.
+    pub shared: Arc<Vec<R>>,
+    /// State left by the key's solve before this one.
+    pub previous: Option<P>,
+}
+
+/// What a solve leaves.
+#[derive(Clone, Debug)]
+pub struct Answer<P, O> {
+    /// State for the key's next solve: part of checkpoints, so explicit.
+    pub previous: P,
+    /// All rows that hold from the effect epoch on; what the last answer held besides is withdrawn.
+    pub rows: Vec<O>,
+}
+
+/// A pure function of a sealed problem.
+pub type Solve<R, P, O> = Arc<dyn Fn(Problem<R, P>) -> Answer<P, O> + Send + Sync>;
+
+type Done<P, O> = (u32, Option<Answer<P, O>>);
+
+struct Held<R> {
+    capability: Capability<Epoch>,
+    inputs: Vec<SolverInput<R>>,
+    merged: BTreeSet<u32>,
+}
+
+/// Everything the operator knows of a key.
+struct Key<R, P, O> {
+    rows: BTreeMap<R, i64>,
+    /// Effect epoch of the newest posed problem.
+    busy_until: Option<Epoch>,
+    /// Problems posed and not yet handed out; `None` withdraws the key's answer.
+    waiting: VecDeque<(Capability<Epoch>, Option<Problem<R, P>>)>,
+    /// Capability of the problem that is being solved.
+    running: Option<Capability<Epoch>>,
+    previous: Option<P>,
+    answer: Vec<O>,
+}
+
+impl<R, P, O> Default for Key<R, P, O> {
+    fn default() -> Self {
+        Self { rows: BTreeMap::new(), busy_until: None, waiting: VecDeque::new(), running: None, previous: None, answer: Vec::new() }
+    }
+}
+
+fn change<R: Ord>(rows: &mut BTreeMap<R, i64>, row: R, by: i64) {
+    let count = rows.entry(row);
+    match count {
+        std::collections::btree_map::Entry::Occupied(mut entry) => {
+            *entry.get_mut() += by;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+        std::collections::btree_map::Entry::Vacant(entry) => {
+            if by != 0 {
+                entry.insert(by);
+            }
+        }
+    }
+}
+
+fn present<R: Clone>(rows: &BTreeMap<R, i64>) -> Vec<R> {
+    rows.iter().filter(|(_, count)| **count > 0).map(|(row, _)| row.clone()).collect()
+}
+
+/// Rows of `new` not in `old` with +1, rows of `old` not in `new` with -1.
+fn differences<O: Ord + Clone>(old: &[O], new: &[O], mut give: impl FnMut(O, i64)) {
+    let mut counts: BTreeMap<&O, i64> = BTreeMap::new();
+    for row in old {
+        *counts.entry(row).or_insert(0) -= 1;
+    }
+    for row in new {
+        *counts.entry(row).or_insert(0) += 1;
+    }
+    for (row, count) in counts {
+        if count != 0 {
+            give(row.clone(), count);
+        }
+    }
+}
+
+struct Solver<R, P, O> {
+    name: &'static str,
+    lead: u64,
+    keys: BTreeMap<u32, Key<R, P, O>>,
+    shared: BTreeMap<R, i64>,
+    /// `shared` as a vector, made once per change.
+    shared_rows: Option<Arc<Vec<R>>>,
+    held: BTreeMap<Epoch, Held<R>>,
+    pool: Pool,
+    solve: Solve<R, P, O>,
+    done: (Sender<Done<P, O>>, Receiver<Done<P, O>>),
+    activator: Arc<Mutex<SyncActivator>>,
+}
+
+impl<R, P, O> Solver<R, P, O>
+where
+    R: ExchangeData + Clone + Ord + Sync,
+    P: Send + 'static,
+    O: Ord + Clone + Send + 'static,
+{
+    /// Applies a sealed epoch and poses what it triggers.
+    fn seal(&mut self, epoch: Epoch, mut held: Held<R>) {
+        let mut triggered = std::mem::take(&mut held.merged);
+        let mut all = false;
+        held.inputs.sort_unstable();
+        for input in held.inputs {
+            match input {
+                SolverInput::Row { key, row, change: by } => change(&mut self.keys.entry(key).or_default().rows, row, by),
+                SolverInput::Shared { row, change: by, .. } => {
+                    change(&mut self.shared, row, by);
+                    self.shared_rows = None;
+                }
+                SolverInput::Trigger { key } => {
+                    triggered.insert(key);
+                }
+                SolverInput::TriggerAll { .. } => all = true,
+            }
+        }
+        if all {
+            triggered.extend(self.keys.keys());
+        }
+        for key in triggered {
+            let state = self.keys.entry(key).or_default();
+            if let Some(until) = state.busy_until.filter(|until| *until > epoch) {
+                let capability = &held.capability;
+                let merged = self.held.entry(until).or_insert_with(|| Held {
+                    capability: capability.delayed(&until),
+                    inputs: Vec::new(),
+                    merged: BTreeSet::new(),
+                });
+                merged.merged.insert(key);
+                continue;
+            }
+            let effect = epoch + self.lead;
+            state.busy_until = Some(effect);
+            let rows = present(&state.rows);
+            let problem = if rows.is_empty() {
+                None
+            } else {
+                let shared = Arc::clone(self.shared_rows.get_or_insert_with(|| Arc::new(present(&self.shared))));
+                Some(Problem { key, epoch, effect, rows, shared, previous: None })
+            };
+            state.waiting.push_back((held.capability.delayed(&effect), problem));
+            self.start(key);
+        }
+    }
+
+    /// Hands the key's next problem to the pool, if none is being solved.
+    fn start(&mut self, key: u32) {
+        let state = self.keys.get_mut(&key).expect("only known keys are started");
+        if state.running.is_some() {
+            return;
+        }
+        let Some((capability, problem)) = state.waiting.pop_front() else { return };
+        state.running = Some(capability);
+        let Some(mut problem) = problem else {
+            self.done.0.send((key, None)).expect("the operator holds the receiver");
+            return;
+        };
+        problem.previous = state.previous.take();
+        let (sender, solve, activator) = (self.done.0.clone(), Arc::clone(&self.solve), Arc::clone(&self.activator));
+        (self.pool)(Box::new(move || {
+            let answer = solve(problem);
+            // Either fails only when the dataflow is being torn down, when nobody waits for the answer.
+            let _ = sender.send((key, Some(answer)));
+            let _ = activator.lock().expect("no job panics while it holds the activator").activate();
+        }));
+    }
+
+    /// Takes finished answers and gives their changes, each at its effect epoch.
+    fn finish(&mut self, mut give: impl FnMut(&Capability<Epoch>, O, i64)) {
+        while let Ok((key, answer)) = self.done.1.try_recv() {
+            let state = self.keys.get_mut(&key).unwrap_or_else(|| panic!("{}: answer for unknown key {key}", self.name));
+            let capability = state.running.take().unwrap_or_else(|| panic!("{}: answer nobody asked for, key {key}", self.name));
+            let (previous, rows) = match answer {
+                Some(answer) => (Some(answer.previous), answer.rows),
+                None => (None, Vec::new()),
+            };
+            differences(&state.answer, &rows, |row, by| give(&capability, row, by));
+            state.previous = previous;
+            state.answer = rows;
+            let gone = state.rows.is_empty() && state.waiting.is_empty() && state.answer.is_empty();
+            if gone && state.busy_until <= Some(*capability.time()) && state.previous.is_none() {
+                self.keys.remove(&key);
+            } else {
+                self.start(key);
+            }
+        }
+    }
+}
+
+/// Solves keys when their epochs are sealed; see the module page for the rules.
+///
+/// `lead` is in milliseconds of epoch time: the answer to a problem sealed at E takes effect at E + lead.
+///
+/// ```
+/// use std::sync::Arc;
+/// use gridflow_operators::solver::{Answer, SolverInput, inline_pool, solver};
+/// use timely::dataflow::operators::{Capture, ToStream, capture::Extract};
+///
+/// let answers = timely::example(|scope| {
+///     let inputs = vec![
+///         SolverInput::Row { key: 7, row: 2u64, change: 1 },
+///         SolverInput::Row { key: 7, row: 3, change: 1 },
+///         SolverInput::TriggerAll { worker: 0 },
+///     ];
+///     let stream = inputs.to_stream(scope).container::<Vec<_>>();
+///     let product = Arc::new(|problem: gridflow_operators::solver::Problem<u64, ()>| Answer {
+///         previous: (),
+///         rows: vec![problem.rows.iter().product::<u64>()],
+///     });
+///     solver(stream, "Product", 30_000, inline_pool(), product).inner.capture()
+/// });
+/// assert_eq!(answers.extract(), [(30_000, vec![(6, 30_000, 1)])]);
+/// ```
+pub fn solver<'scope, R, P, O>(
+    inputs: Rows<'scope, SolverInput<R>>,
+    name: &'static str,
+    lead: u64,
+    pool: Pool,
+    solve: Solve<R, P, O>,
+) -> Changes<'scope, O>
+where
+    R: ExchangeData + Clone + Ord + Sync,
+    P: Send + 'static,
+    O: Ord + Clone + Send + 'static,
+{
+    let scope = inputs.scope();
+    let route = |input: &SolverInput<R>| match input {
+        SolverInput::Row { key, .. } | SolverInput::Trigger { key } => u64::from(*key),
+        SolverInput::Shared { worker, .. } | SolverInput::TriggerAll { worker } => *worker,
+    };
+    inputs
+        .unary_frontier::<CapacityContainerBuilder<Vec<(O, Epoch, i64)>>, _, _, _>(Exchange::new(route), name, move |_, info| {
+            let mut solver = Solver {
+                name,
+                lead,
+                keys: BTreeMap::new(),
+                shared: BTreeMap::new(),
+                shared_rows: None,
+                held: BTreeMap::new(),
+                pool,
+                solve,
+                done: channel(),
+                activator: Arc::new(Mutex::new(scope.worker().sync_activator_for(info.address.to_vec()))),
+            };
+            move |(input, frontier), output| {
+                input.for_each_time(|time, batches| {
+                    let held = solver.held.entry(*time.time()).or_insert_with(|| Held {
+                        capability: time.retain(0),
+                        inputs: Vec::new(),
+                        merged: BTreeSet::new(),
+                    });
+                    for batch in batches {
+                        held.inputs.append(batch);
+                    }
+                });
+                let frontier = frontier.frontier();
+                while let Some(entry) = solver.held.first_entry() {
+                    if frontier.less_equal(entry.key()) {
+                        break;
+                    }
+                    let (epoch, held) = entry.remove_entry();
+                    solver.seal(epoch, held);
+                }
+                solver.finish(|capability, row, by| output.session(capability).give((row, *capability.time(), by)));
+            }
+        })
+        .as_collection()
+}
