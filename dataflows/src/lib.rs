@@ -1,1 +1,7 @@
-//! Gridflow.
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+pub mod decide;
+pub mod observe;
+pub mod predict;
+pub mod region;

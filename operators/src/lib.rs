@@ -2,7 +2,17 @@
 #![deny(missing_docs)]
 
 pub mod accounts;
+pub mod arbiter;
+pub mod audit;
 pub mod decision;
+pub mod dispatch;
+pub mod estimation;
+pub mod features;
+pub mod forecasting;
+pub mod grid;
+pub mod islands;
+pub mod seal;
 pub mod sealed;
+pub mod shedding;
 pub mod solver;
 pub mod telemetry;

@@ -80,3 +80,14 @@ pub struct Clock {
     /// Ticks of this epoch.
     pub ticks: Vec<gridflow_inputs::input::Tick>,
 }
+
+/// A row as a worker feeds it into its dataflow. Every worker reads the whole log and feeds its share.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub enum Feed {
+    /// A row, fed by one worker.
+    Row(gridflow_inputs::Sequenced),
+    /// A row that every worker needs, fed by each for itself: the region, units.
+    Everywhere(u64, gridflow_inputs::Input),
+    /// The epoch passes, fed by each worker for itself.
+    Clock(Clock),
+}

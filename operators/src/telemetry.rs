@@ -106,6 +106,8 @@ pub struct Correction {
     pub sensor: SensorId,
     /// Event time of the reading.
     pub event_ms: i64,
+    /// Place of the correcting row in its epoch.
+    pub sequence: u32,
     /// The value until now.
     pub old: i64,
     /// The value from now on; `None` when it was withdrawn.
@@ -362,7 +364,7 @@ impl Telemetry {
             }
         }
         if let (Some(old), true) = (was, was != is) {
-            out.push(TelemetryOutput::Correction(Correction { sensor: row.sensor, event_ms: row.event_ms, old, new: is }));
+            out.push(TelemetryOutput::Correction(Correction { sensor: row.sensor, event_ms: row.event_ms, sequence, old, new: is }));
         }
         state.renew(out);
         Some(start)

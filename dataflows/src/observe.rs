@@ -1,0 +1,152 @@
+//! Observe: hygiene, windows, topology, estimation. What it tells is the region's picture of itself.
+
+use gridflow_inputs::Input;
+use gridflow_inputs::ids::{IslandId, ZoneId};
+use gridflow_inputs::input::{Region, Timer};
+use gridflow_operators::accounts::{AccountInput, accounts};
+use gridflow_operators::audit::{AuditInput, audit};
+use gridflow_operators::decision::{Estimate, Kpi, Output};
+use gridflow_operators::estimation::{EstimationRow, solve_estimation};
+use gridflow_operators::grid::{GridRow, by_island, changes, place_of, solver_rows};
+use gridflow_operators::islands::{IslandInput, IslandOutput, islands};
+use gridflow_operators::sealed::{Changes, Feed, Rows};
+use gridflow_operators::solver::{Pool, SolverInput, solver};
+use gridflow_operators::telemetry::{TelemetryInput, TelemetryOutput, telemetry};
+use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::{Concat, Filter};
+
+/// What observing gives.
+pub struct Observed<'scope> {
+    /// Streams that wait for no solver: topology, window, kpi, rejected, late, alarm.
+    pub accounts: Changes<'scope, Output>,
+    /// Streams of the estimator: estimate, `estimate_residual`, `estimate_audit`.
+    pub estimates: Changes<'scope, Output>,
+    /// Of the estimator.
+    pub outcomes: Changes<'scope, Output>,
+    /// Key figures, for features.
+    pub figures: Changes<'scope, (ZoneId, Kpi)>,
+    /// Equipment, readings and storage telemetry of each island.
+    pub grid: Changes<'scope, (IslandId, GridRow)>,
+    /// The newest estimate of each island.
+    pub states: Changes<'scope, (IslandId, GridRow)>,
+    /// Islands whose equipment changed.
+    pub changed: Rows<'scope, IslandId>,
+}
+
+/// The region row of a feed that every worker has, if it is one.
+pub(crate) fn region_of(feed: Feed) -> Option<(u64, Region)> {
+    match feed {
+        Feed::Everywhere(worker, Input::Region(region)) => Some((worker, region)),
+        _ => None,
+    }
+}
+
+/// Tells a worker's solvers to solve all keys when `timer` rings.
+pub(crate) fn on_timer<'scope, R: Clone + 'static>(feed: Rows<'scope, Feed>, timer: Timer) -> Rows<'scope, SolverInput<R>> {
+    feed.flat_map(move |feed| match feed {
+        Feed::Clock(clock) if clock.ticks.iter().any(|tick| tick.timer == timer) => Some(SolverInput::TriggerAll { worker: clock.worker }),
+        _ => None,
+    })
+}
+
+/// The region as a row that all keys see.
+pub(crate) fn shared_region<'scope>(feed: Rows<'scope, Feed>) -> Rows<'scope, SolverInput<GridRow>> {
+    feed.flat_map(region_of).map(|(worker, region)| SolverInput::Shared { worker, row: GridRow::Region(region), change: 1 })
+}
+
+/// Wires observation.
+pub fn build<'scope>(feed: Rows<'scope, Feed>, pool: &Pool) -> Observed<'scope> {
+    let told = telemetry(feed.clone().flat_map(|feed| match feed {
+        Feed::Row(row) if matches!(row.input, Input::Sensor(_) | Input::Measurement(_)) => Some(TelemetryInput::Row(row)),
+        Feed::Everywhere(worker, Input::Region(region)) => Some(TelemetryInput::Lateness(worker, region.lateness_scada_ms)),
+        Feed::Everywhere(worker, Input::Generator(unit)) => Some(TelemetryInput::Unit(worker, unit.id, unit.variable)),
+        Feed::Clock(clock) => Some(TelemetryInput::Clock(clock)),
+        _ => None,
+    }));
+    let drawn = islands(feed.clone().flat_map(|feed| match feed {
+        Feed::Row(row) => match row.input {
+            Input::Bus(_) | Input::Branch(_) | Input::Transformer(_) | Input::Generator(_) | Input::Load(_) | Input::Shunt(_) => Some(IslandInput::Row(row)),
+            Input::Storage(_) | Input::DcLine(_) | Input::Switch(_) | Input::SwitchStatus(_) => Some(IslandInput::Row(row)),
+            _ => None,
+        },
+        Feed::Clock(clock) if clock.worker == 0 => Some(IslandInput::Clock(clock)),
+        _ => None,
+    }));
+
+    let partials = told.clone().flat_map(|told| match told {
+        TelemetryOutput::Partial(partial) => Some(AccountInput::Partial(partial)),
+        _ => None,
+    });
+    let clocks = feed.clone().flat_map(|feed| match feed {
+        Feed::Clock(clock) => Some(AccountInput::Clock(clock)),
+        Feed::Everywhere(worker, Input::Region(region)) => Some(AccountInput::Lateness(worker, region.lateness_scada_ms)),
+        _ => None,
+    });
+    let summed = changes(accounts(partials.concat(clocks)));
+    let figures = summed.clone().flat_map(|row| match row {
+        Output::Kpi(row) => Some((row.zone, row)),
+        _ => None,
+    });
+    let rows_of_sensors = told.clone().flat_map(|told| match told {
+        TelemetryOutput::Row(row, change) => Some((row, change)),
+        _ => None,
+    });
+    let rows_of_islands = drawn.clone().flat_map(|drawn| match drawn {
+        IslandOutput::Row(row, change) => Some((row, change)),
+        _ => None,
+    });
+
+    let placed = changes(drawn.clone().flat_map(|drawn| match drawn {
+        IslandOutput::Placed(place, island, change) => Some(((place, island), change)),
+        _ => None,
+    }));
+    let equipment = changes(drawn.clone().flat_map(|drawn| match drawn {
+        IslandOutput::Element(place, row, change) => Some(((place, GridRow::Element(row)), change)),
+        _ => None,
+    }));
+    let readings = changes(told.clone().flat_map(|told| match told {
+        TelemetryOutput::Newest(reading, change) => Some(((place_of(&reading), GridRow::Reading(reading)), change)),
+        _ => None,
+    }));
+    let storages = changes(feed.clone().flat_map(gridflow_operators::dispatch::storage_change));
+    let references = changes(drawn.clone().flat_map(|drawn| match drawn {
+        IslandOutput::Island(island, bus, change) => Some(((island, GridRow::Reference(bus)), change)),
+        _ => None,
+    }));
+    let grid = by_island(equipment.concat(readings).concat(storages), placed).concat(references);
+    let changed = drawn.flat_map(|drawn| match drawn {
+        IslandOutput::Changed(island) => Some(island),
+        _ => None,
+    });
+
+    let problem = solver_rows(grid.clone()).concat(on_timer(feed.clone(), Timer::Estimate)).concat(shared_region(feed.clone()));
+    let estimated = solver(problem, "Estimation", 0, pool.clone(), solve_estimation());
+    let corrections = told.flat_map(|told| match told {
+        TelemetryOutput::Correction(row) => Some(AuditInput::Correction(row)),
+        _ => None,
+    });
+    let used = estimated.clone().inner.filter(|(_, _, change)| *change > 0).flat_map(|(row, _, _)| match row {
+        EstimationRow::Used(used) => Some(AuditInput::Used(used)),
+        EstimationRow::Row(_) => None,
+    });
+    let lateness = feed.flat_map(region_of).filter(|(worker, _)| *worker == 0).map(|(_, region)| AuditInput::Lateness(region.lateness_scada_ms));
+    let audited = changes(audit(used.concat(corrections).concat(lateness)));
+    let estimation_rows = estimated.flat_map(|row| match row {
+        EstimationRow::Row(row) => Some(row),
+        EstimationRow::Used(_) => None,
+    });
+    let states = estimation_rows.clone().flat_map(|row| match row {
+        Output::Estimate(row) => Some((row.island, row)),
+        _ => None,
+    });
+    let states = states.map(|(island, row): (IslandId, Estimate)| (island, GridRow::Estimate(row)));
+    Observed {
+        accounts: summed.concat(changes(rows_of_sensors)).concat(changes(rows_of_islands)),
+        estimates: estimation_rows.clone().filter(|row| !matches!(row, Output::Outcome(_))).concat(audited),
+        outcomes: estimation_rows.filter(|row| matches!(row, Output::Outcome(_))),
+        figures,
+        grid,
+        states,
+        changed,
+    }
+}

@@ -1,0 +1,57 @@
+//! Predict: features of zones, kept up to date, and from them forecasts each quarter of an hour.
+
+use gridflow_inputs::Input;
+use gridflow_inputs::ids::ZoneId;
+use gridflow_inputs::input::Timer;
+use gridflow_operators::decision::{Forecast, Kpi, Output};
+use gridflow_operators::features::{figure_part, history_parts, quarters, weather_part};
+use gridflow_operators::forecasting::{ZoneRow, solve_forecast};
+use gridflow_operators::grid::changes;
+use gridflow_operators::sealed::{Changes, Feed, Rows};
+use gridflow_operators::solver::{Pool, SolverInput, solver};
+use timely::dataflow::operators::Concat;
+use timely::dataflow::operators::vec::Map;
+
+use crate::observe::{on_timer, region_of};
+
+/// What predicting gives.
+pub struct Predicted<'scope> {
+    /// Stream `forecast`.
+    pub rows: Changes<'scope, Output>,
+    /// Of the forecaster.
+    pub outcomes: Changes<'scope, Output>,
+    /// The same forecasts, for decisions.
+    pub forecasts: Changes<'scope, Forecast>,
+}
+
+/// Wires prediction.
+pub fn build<'scope>(feed: Rows<'scope, Feed>, figures: Changes<'scope, (ZoneId, Kpi)>, pool: &Pool) -> Predicted<'scope> {
+    let recorded = changes(feed.clone().flat_map(|feed| match feed {
+        Feed::Row(row) => match row.input {
+            Input::History(row) => history_parts(&row).map(|part| (part, 1)).to_vec(),
+            Input::WeatherObservation(row) => vec![(weather_part(&row), 1)],
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    }));
+    let quarters = quarters(recorded.concat(figures.flat_map(|(_, row)| figure_part(&row))));
+    let rows = quarters.inner.map(|((zone, quarter), _, change)| SolverInput::Row { key: zone.0, row: ZoneRow::Quarter(quarter), change });
+    let weather = feed.clone().flat_map(|feed| match feed {
+        Feed::Row(row) => match row.input {
+            Input::WeatherForecast(row) => Some(SolverInput::Row { key: row.zone.0, row: ZoneRow::Weather(row), change: 1 }),
+            _ => None,
+        },
+        _ => None,
+    });
+    let region = feed.clone().flat_map(region_of).map(|(worker, region)| SolverInput::Shared { worker, row: ZoneRow::Region(region), change: 1 });
+    let problem = rows.concat(weather).concat(region).concat(on_timer(feed, Timer::Forecast));
+    let solved = solver(problem, "Forecasting", 0, pool.clone(), solve_forecast());
+    Predicted {
+        rows: solved.clone().filter(|row| matches!(row, Output::Forecast(_))),
+        outcomes: solved.clone().filter(|row| matches!(row, Output::Outcome(_))),
+        forecasts: solved.flat_map(|row| match row {
+            Output::Forecast(row) => Some(row),
+            _ => None,
+        }),
+    }
+}

@@ -1,0 +1,41 @@
+//! A region: observe, predict, decide, joined; and its output streams, grouped by what they wait for.
+
+use gridflow_operators::seal::{Sealed, seal};
+use gridflow_operators::sealed::{Changes, Feed, Rows};
+use gridflow_operators::solver::Pool;
+use timely::dataflow::operators::Concatenate;
+
+use crate::{decide, observe, predict};
+
+/// How far ahead of the rows it rests on an answer takes effect, in milliseconds of epoch time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leads {
+    /// Dispatch.
+    pub dispatch_ms: u64,
+}
+
+impl Default for Leads {
+    fn default() -> Self {
+        Self { dispatch_ms: 30_000 }
+    }
+}
+
+/// Builds a region. `take` gets every sealed epoch of every stream, on the first worker; the frontier of the result
+/// tells how far all streams are sealed.
+pub fn build<'scope>(feed: Rows<'scope, Feed>, leads: Leads, pool: &Pool, take: impl FnMut(Sealed) + Clone + 'static) -> Rows<'scope, ()> {
+    let scope = feed.scope();
+    let observed = observe::build(feed.clone(), pool);
+    let predicted = predict::build(feed.clone(), observed.figures.clone(), pool);
+    let decided = decide::build(feed, &observed, predicted.forecasts.clone(), leads, pool);
+
+    let outcomes = observed.outcomes.concat(predicted.outcomes).concat(decided.outcomes);
+    let groups: [(&str, Changes<'scope, _>); 6] = [
+        ("Seal accounts", observed.accounts),
+        ("Seal estimates", observed.estimates),
+        ("Seal forecasts", predicted.rows),
+        ("Seal stability", decided.stability),
+        ("Seal decisions", decided.decisions),
+        ("Seal outcomes", outcomes),
+    ];
+    scope.concatenate(groups.map(|(name, rows)| seal(rows, name, take.clone())))
+}

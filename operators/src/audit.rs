@@ -1,0 +1,101 @@
+//! Audit of estimates: a sealed estimate is a fact and is never solved again, but a correction of a reading it used
+//! adds a row that says what its residual was and what it would have been.
+
+use std::collections::BTreeMap;
+
+use gridflow_inputs::Epoch;
+use gridflow_inputs::ids::{IslandId, SensorId};
+use serde::{Deserialize, Serialize};
+
+use crate::decision::{EstimateAudit, Output};
+use crate::sealed::{Rows, sealed};
+use crate::telemetry::{Correction, LATENESS_MS, STALE_MS, WINDOW_MS};
+
+/// A reading as an estimate used it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct UsedReading {
+    /// The sensor.
+    pub sensor: SensorId,
+    /// Event time of the reading.
+    pub event_ms: i64,
+    /// Its value.
+    pub value: i64,
+    /// What the estimate made of it.
+    pub estimated: i64,
+}
+
+/// All readings an estimate used.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Used {
+    /// The island.
+    pub island: IslandId,
+    /// Tick of the estimate.
+    pub tick_ms: i64,
+    /// The readings, by sensor.
+    pub readings: Vec<UsedReading>,
+}
+
+/// What the audit is told.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum AuditInput {
+    /// A new estimate.
+    Used(Used),
+    /// A correction.
+    Correction(Correction),
+    /// How late a SCADA row may be.
+    Lateness(i64),
+}
+
+#[derive(Debug)]
+struct Audit {
+    /// Estimates of the lateness bound, by tick and island.
+    estimates: BTreeMap<(i64, IslandId), Vec<UsedReading>>,
+    lateness_ms: i64,
+}
+
+impl Audit {
+    fn epoch(&mut self, epoch: Epoch, inputs: &mut Vec<AuditInput>, out: &mut Vec<(Output, i64)>) {
+        let mut corrections: BTreeMap<(SensorId, i64), Option<i64>> = BTreeMap::new();
+        for input in inputs.drain(..) {
+            match input {
+                AuditInput::Used(used) => {
+                    self.estimates.insert((used.tick_ms, used.island), used.readings);
+                }
+                AuditInput::Correction(row) => {
+                    // Rows come sorted by sequence: of several in one epoch the last holds.
+                    corrections.insert((row.sensor, row.event_ms), row.new);
+                }
+                AuditInput::Lateness(lateness_ms) => self.lateness_ms = lateness_ms,
+            }
+        }
+        for ((sensor, event_ms), new) in corrections {
+            // An estimate never uses a reading before it was taken, less what clocks may be ahead.
+            let first = (event_ms - crate::telemetry::FUTURE_MS, IslandId(0));
+            for ((tick_ms, island), readings) in self.estimates.range(first..) {
+                let Ok(index) = readings.binary_search_by_key(&sensor, |used| used.sensor) else { continue };
+                let used = readings[index];
+                if used.event_ms != event_ms || Some(used.value) == new {
+                    continue;
+                }
+                let row = EstimateAudit {
+                    island: *island,
+                    tick_ms: *tick_ms,
+                    sensor,
+                    event_ms,
+                    old_residual: used.value - used.estimated,
+                    new_residual: new.map(|new| new - used.estimated),
+                };
+                out.push((row.into(), 1));
+            }
+        }
+        let oldest = epoch as i64 - self.lateness_ms - WINDOW_MS - STALE_MS;
+        self.estimates = std::mem::take(&mut self.estimates).split_off(&(oldest, IslandId(0)));
+    }
+}
+
+/// Says which sealed estimates a correction touches. All rows meet on one worker: a correction knows its sensor, not
+/// the islands the sensor has belonged to.
+pub fn audit<'scope>(inputs: Rows<'scope, AuditInput>) -> Rows<'scope, (Output, i64)> {
+    let mut state = Audit { estimates: BTreeMap::new(), lateness_ms: LATENESS_MS };
+    sealed(inputs, "Audit", |_| 0, move |epoch, inputs, out| state.epoch(epoch, inputs, out))
+}

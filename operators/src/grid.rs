@@ -1,0 +1,117 @@
+//! What solvers of an island are given: rows of its equipment and of the sensors at it, joined with where they belong.
+//!
+//! The join is relational: a switch moves the rows of the equipment it moves and no others.
+
+use differential_dataflow::AsCollection;
+use gridflow_inputs::Input;
+use gridflow_inputs::ids::{BusId, IslandId};
+use gridflow_inputs::input::{Region, StorageTelemetry};
+use gridflow_inputs::network::{EquipmentKind, Network};
+use serde::{Deserialize, Serialize};
+
+use crate::decision::{Estimate, Forecast, Shed};
+use crate::dispatch::Plan;
+use crate::islands::Place;
+use crate::sealed::{Changes, Rows};
+use crate::solver::SolverInput;
+use crate::telemetry::Reading;
+
+/// A row of an island's problem.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum GridRow {
+    /// The region; shared by all islands.
+    Region(Region),
+    /// The island's reference bus.
+    Reference(BusId),
+    /// A piece of equipment in service.
+    Element(Input),
+    /// The newest good reading of a sensor.
+    Reading(Reading),
+    /// What a storage unit last reported.
+    Storage(StorageTelemetry),
+    /// The newest estimate.
+    Estimate(Estimate),
+    /// A load that is shed.
+    Shed(Shed),
+    /// A plan that wants to take effect.
+    Plan(Plan),
+    /// What is expected of a zone; shared by all islands.
+    Forecast(Forecast),
+}
+
+/// The rows of a problem, sorted by what they are.
+#[derive(Debug, Default)]
+#[allow(missing_docs)] // each field holds the rows of that name
+pub struct IslandRows {
+    pub region: Option<Region>,
+    pub reference: Option<BusId>,
+    pub network: Network,
+    pub readings: Vec<Reading>,
+    pub storages: Vec<StorageTelemetry>,
+    pub estimate: Option<Estimate>,
+    pub sheds: Vec<Shed>,
+    pub plan: Option<Plan>,
+    pub forecasts: Vec<Forecast>,
+}
+
+impl IslandRows {
+    /// Sorts the rows of a problem.
+    pub fn new<'a>(rows: impl IntoIterator<Item = &'a GridRow>) -> Self {
+        let mut sorted = Self::default();
+        let mut elements = Vec::new();
+        for row in rows {
+            match row {
+                GridRow::Region(row) => sorted.region = Some(row.clone()),
+                GridRow::Reference(bus) => sorted.reference = Some(*bus),
+                GridRow::Element(row) => elements.push(row),
+                GridRow::Reading(row) => sorted.readings.push(row.clone()),
+                GridRow::Storage(row) => sorted.storages.push(row.clone()),
+                GridRow::Estimate(row) => sorted.estimate = Some(row.clone()),
+                GridRow::Shed(row) => sorted.sheds.push(row.clone()),
+                GridRow::Plan(row) => sorted.plan = Some(row.clone()),
+                GridRow::Forecast(row) => sorted.forecasts.push(row.clone()),
+            }
+        }
+        sorted.network = Network::from_rows(elements);
+        sorted
+    }
+}
+
+/// Rows of equipment and of sensors at it, by the island the equipment belongs to.
+#[must_use]
+pub fn by_island<'scope>(rows: Changes<'scope, (Place, GridRow)>, placed: Changes<'scope, (Place, IslandId)>) -> Changes<'scope, (IslandId, GridRow)> {
+    rows.join_map(placed, |_place, row, island| (*island, row.clone()))
+}
+
+/// The place a reading is joined at: its element, for meters below a bus that bus.
+#[must_use]
+pub fn place_of(reading: &Reading) -> Place {
+    match reading.element {
+        EquipmentKind::Feeder => (EquipmentKind::Bus, reading.element_id),
+        element => (element, reading.element_id),
+    }
+}
+
+/// Rows of islands as a solver takes them.
+#[must_use]
+pub fn solver_rows<'scope>(rows: Changes<'scope, (IslandId, GridRow)>) -> Rows<'scope, SolverInput<GridRow>> {
+    use timely::dataflow::operators::vec::Map;
+    rows.inner.map(|((island, row), _, change)| SolverInput::Row { key: island.0, row, change })
+}
+
+/// Rows and their changes as a collection, at the epoch they came at.
+#[must_use]
+pub fn changes<'scope, D: Clone + 'static>(rows: Rows<'scope, (D, i64)>) -> Changes<'scope, D> {
+    use timely::container::CapacityContainerBuilder;
+    use timely::dataflow::channels::pact::Pipeline;
+    use timely::dataflow::operators::generic::Operator;
+    rows.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, "Changes", |_, _| {
+        move |input, output| {
+            input.for_each_time(|time, batches| {
+                let epoch = *time.time();
+                output.session(&time).give_iterator(batches.flat_map(|batch| batch.drain(..)).map(|(row, change)| (row, epoch, change)));
+            });
+        }
+    })
+    .as_collection()
+}

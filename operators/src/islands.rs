@@ -1,0 +1,308 @@
+//! Topology: which equipment is in service, which island it belongs to, and whether that island has a source.
+//!
+//! One operator keeps the newest valid version of every network row and the state of every switch. When one of them
+//! changes it labels connected components by union-find (0.2 ms on 10,000 buses, always; label iteration in
+//! differential has a bad tail and is the reference in the tests) and tells only the differences. An island is named
+//! by its lowest bus; its reference bus is that of its largest source, ties by lowest bus.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gridflow_inputs::ids::{BusId, FeederId, IslandId, SourceId, SwitchId};
+use gridflow_inputs::input::{Kind, Quality, Switch, SwitchStatus};
+use gridflow_inputs::network::{BusKind, EquipmentKind};
+use gridflow_inputs::{Epoch, Input, Sequenced};
+use serde::{Deserialize, Serialize};
+
+use crate::decision::{Alarm, AlarmKind, Output, Reason, Rejected, Topology};
+use crate::sealed::{Clock, Rows, sealed};
+
+/// A piece of equipment, or whatever a sensor can sit at.
+pub type Place = (EquipmentKind, u32);
+
+/// What the topology operator is told.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum IslandInput {
+    /// A network row, a switch or a switch status.
+    Row(Sequenced),
+    /// The epoch passes.
+    Clock(Clock),
+}
+
+/// What the topology operator tells.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IslandOutput {
+    /// The valid version of a network row begins or ceases to hold.
+    Element(Place, Input, i64),
+    /// A piece of equipment in service begins or ceases to belong to an island.
+    Placed(Place, IslandId, i64),
+    /// An island with a source and its reference bus.
+    Island(IslandId, BusId, i64),
+    /// What belongs to the island changed.
+    Changed(IslandId),
+    /// A row for a stream, with its change.
+    Row(Output, i64),
+}
+
+/// Where a network row belongs and from when on it holds.
+fn describe(row: &Input) -> Option<(Place, i64)> {
+    Some(match row {
+        Input::Bus(row) => ((EquipmentKind::Bus, row.id.0), row.valid_from_ms),
+        Input::Branch(row) => ((EquipmentKind::Branch, row.id.0), row.valid_from_ms),
+        Input::Transformer(row) => ((EquipmentKind::Branch, row.branch.0), row.valid_from_ms),
+        Input::Generator(row) => ((EquipmentKind::Generator, row.id.0), row.valid_from_ms),
+        Input::Load(row) => ((EquipmentKind::Load, row.id.0), row.valid_from_ms),
+        Input::Shunt(row) => ((EquipmentKind::Shunt, row.id.0), row.valid_from_ms),
+        Input::Storage(row) => ((EquipmentKind::Storage, row.id.0), row.valid_from_ms),
+        Input::DcLine(row) => ((EquipmentKind::DcLine, row.id.0), row.valid_from_ms),
+        _ => return None,
+    })
+}
+
+/// Buses a piece of equipment needs, when its own row has it in service.
+fn terminals(row: &Input) -> Option<(BusId, Option<BusId>)> {
+    match row {
+        Input::Bus(row) => (row.kind != BusKind::Isolated).then_some((row.id, None)),
+        Input::Branch(row) => row.in_service.then_some((row.from, Some(row.to))),
+        Input::Generator(row) => row.in_service.then_some((row.bus, None)),
+        Input::Load(row) => row.in_service.then_some((row.bus, None)),
+        Input::Shunt(row) => row.in_service.then_some((row.bus, None)),
+        Input::Storage(row) => row.in_service.then_some((row.bus, None)),
+        Input::DcLine(row) => row.in_service.then_some((row.from, Some(row.to))),
+        _ => None,
+    }
+}
+
+/// Where everything belongs at one time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Picture {
+    placed: BTreeMap<Place, IslandId>,
+    references: BTreeMap<IslandId, BusId>,
+    topology: BTreeMap<Place, Topology>,
+}
+
+#[derive(Debug, Default)]
+struct Islands {
+    /// Versions of each row by the time they hold from. Transformers share a place with their branch: the kind tells.
+    versions: BTreeMap<(Place, Kind), BTreeMap<i64, Input>>,
+    valid: BTreeMap<(Place, Kind), Input>,
+    /// Rows that hold from a time still to come.
+    pending: BTreeMap<i64, BTreeSet<(Place, Kind)>>,
+    switches: BTreeMap<SwitchId, (Switch, bool, i64)>,
+    by_equipment: BTreeMap<Place, BTreeSet<SwitchId>>,
+    picture: Picture,
+    dead: BTreeMap<BusId, Alarm>,
+}
+
+impl Islands {
+    fn epoch(&mut self, epoch: Epoch, inputs: &mut Vec<IslandInput>, out: &mut Vec<IslandOutput>) {
+        let now = epoch as i64;
+        let mut renewed = BTreeSet::new();
+        let mut switched = false;
+        for input in inputs.drain(..) {
+            match input {
+                IslandInput::Row(Sequenced { input: Input::Switch(switch), .. }) => switched |= self.define_switch(switch),
+                IslandInput::Row(Sequenced { epoch, sequence, input: Input::SwitchStatus(status) }) => {
+                    match self.switch(now, &status) {
+                        Ok(moved) => switched |= moved,
+                        Err((reason, detail)) => {
+                            let kind = Kind::SwitchStatus as u8;
+                            let row = Rejected { epoch, sequence, kind, source: SourceId(0), subject: status.switch.0, reason, detail };
+                            out.push(IslandOutput::Row(row.into(), 1));
+                        }
+                    }
+                }
+                IslandInput::Row(row) => {
+                    let (place, valid_from_ms) = describe(&row.input).unwrap_or_else(|| panic!("{:?} is no network row", row.input.kind()));
+                    let key = (place, row.input.kind());
+                    self.versions.entry(key).or_default().insert(valid_from_ms, row.input);
+                    if valid_from_ms <= now {
+                        renewed.insert(key);
+                    } else {
+                        self.pending.entry(valid_from_ms).or_default().insert(key);
+                    }
+                }
+                IslandInput::Clock(_) => {}
+            }
+        }
+        while let Some(entry) = self.pending.first_entry().filter(|entry| *entry.key() <= now) {
+            renewed.extend(entry.remove());
+        }
+        let mut changed = BTreeSet::new();
+        for key in renewed {
+            let newest = self.versions[&key].range(..=now).next_back().map(|(_, row)| row.clone()).expect("a renewed row is valid now");
+            if self.valid.get(&key) == Some(&newest) {
+                continue;
+            }
+            if let Some(old) = self.valid.insert(key, newest.clone()) {
+                out.push(IslandOutput::Element(key.0, old, -1));
+            }
+            out.push(IslandOutput::Element(key.0, newest, 1));
+            changed.insert(key.0);
+            // Older versions can not hold again.
+            let versions = self.versions.get_mut(&key).expect("it was just read");
+            let holds_from = *versions.range(..=now).next_back().expect("it was just read").0;
+            *versions = versions.split_off(&holds_from);
+        }
+        if !changed.is_empty() || switched {
+            self.redraw(now, &changed, out);
+        }
+    }
+
+    fn define_switch(&mut self, switch: Switch) -> bool {
+        let place = (switch.equipment, switch.equipment_id);
+        let id = switch.id;
+        let (closed, event_ms) = match self.switches.get(&id) {
+            Some((known, _, _)) if known.valid_from_ms > switch.valid_from_ms => return false,
+            Some((known, closed, event_ms)) => {
+                if let Some(switches) = self.by_equipment.get_mut(&(known.equipment, known.equipment_id)) {
+                    switches.remove(&id);
+                }
+                (*closed, *event_ms)
+            }
+            None => (switch.normally_closed, i64::MIN),
+        };
+        self.by_equipment.entry(place).or_default().insert(id);
+        self.switches.insert(id, (switch, closed, event_ms));
+        true
+    }
+
+    /// Applies a status; tells whether the switch moved. The newest event time wins, not the newest arrival.
+    fn switch(&mut self, now: i64, status: &SwitchStatus) -> Result<bool, (Reason, i64)> {
+        let (_, closed, event_ms) = self.switches.get_mut(&status.switch).ok_or((Reason::Unknown, i64::from(status.closed)))?;
+        if status.event_ms > now + crate::telemetry::FUTURE_MS {
+            return Err((Reason::Future, status.event_ms));
+        }
+        if status.quality >= Quality::Bad {
+            return Err((Reason::Malformed, status.quality as i64));
+        }
+        if status.event_ms < *event_ms {
+            return Err((Reason::Superseded, status.event_ms));
+        }
+        *event_ms = status.event_ms;
+        let moved = *closed != status.closed;
+        *closed = status.closed;
+        Ok(moved)
+    }
+
+    fn closed(&self, place: Place) -> bool {
+        self.by_equipment.get(&place).is_none_or(|switches| switches.iter().all(|id| self.switches[id].1))
+    }
+
+    /// Labels everything anew.
+    fn draw(&self) -> Picture {
+        let buses: Vec<BusId> = self
+            .valid
+            .values()
+            .filter_map(|row| match row {
+                Input::Bus(bus) if terminals(row).is_some() && self.closed((EquipmentKind::Bus, bus.id.0)) => Some(bus.id),
+                _ => None,
+            })
+            .collect();
+        let index = |bus: BusId| buses.binary_search(&bus).ok();
+        let mut parent: Vec<usize> = (0..buses.len()).collect();
+        fn root(parent: &mut [usize], mut bus: usize) -> usize {
+            while parent[bus] != bus {
+                parent[bus] = parent[parent[bus]];
+                bus = parent[bus];
+            }
+            bus
+        }
+        for row in self.valid.values() {
+            if let Input::Branch(branch) = row
+                && branch.in_service
+                && self.closed((EquipmentKind::Branch, branch.id.0))
+                && let (Some(from), Some(to)) = (index(branch.from), index(branch.to))
+            {
+                let (from, to) = (root(&mut parent, from), root(&mut parent, to));
+                // The lower index becomes the root, so that a root is its island's lowest bus.
+                parent[from.max(to)] = from.min(to);
+            }
+        }
+        let mut island = |bus: BusId| index(bus).map(|bus| IslandId(buses[root(&mut parent, bus)].0));
+
+        let mut sources: BTreeMap<IslandId, (i64, BusId)> = BTreeMap::new();
+        let mut members = Vec::new();
+        for (place, row) in self.valid.iter().filter(|((_, kind), _)| *kind != Kind::Transformer).map(|((place, _), row)| (*place, row)) {
+            let home = terminals(row).filter(|_| self.closed(place)).and_then(|(first, second)| {
+                let home = island(first)?;
+                // A direct-current link between islands belongs to neither.
+                second.is_none_or(|second| island(second) == Some(home)).then_some(home)
+            });
+            if let (Some(home), Input::Generator(unit)) = (home, row)
+                && unit.p_max.0 > 0
+            {
+                let source = (unit.p_max.0, unit.bus);
+                let best = sources.entry(home).or_insert(source);
+                if source.0 > best.0 || (source.0 == best.0 && source.1 < best.1) {
+                    *best = source;
+                }
+            }
+            members.push((place, home));
+        }
+        let mut picture = Picture::default();
+        for (place, home) in members {
+            let source = home.and_then(|home| sources.get(&home));
+            let reference = source.is_some_and(|(_, bus)| place == (EquipmentKind::Bus, bus.0));
+            let row = Topology { equipment: place.0, id: place.1, island: home, energised: source.is_some(), reference };
+            picture.topology.insert(place, row);
+            if let (Some(home), Some((_, bus))) = (home, source) {
+                picture.placed.insert(place, home);
+                picture.references.insert(home, *bus);
+            }
+        }
+        picture
+    }
+
+    /// Replaces the picture and tells the differences.
+    fn redraw(&mut self, now: i64, changed: &BTreeSet<Place>, out: &mut Vec<IslandOutput>) {
+        let new = self.draw();
+        let old = std::mem::replace(&mut self.picture, new);
+        let new = &self.picture;
+        let mut touched: BTreeSet<IslandId> = changed.iter().filter_map(|place| new.placed.get(place).copied()).collect();
+        each_difference(&old.placed, &new.placed, |place, island, by| {
+            touched.insert(*island);
+            out.push(IslandOutput::Placed(*place, *island, by));
+        });
+        each_difference(&old.references, &new.references, |island, bus, by| {
+            touched.insert(*island);
+            out.push(IslandOutput::Island(*island, *bus, by));
+        });
+        each_difference(&old.topology, &new.topology, |_, row, by| out.push(IslandOutput::Row(row.clone().into(), by)));
+        out.extend(touched.into_iter().map(IslandOutput::Changed));
+
+        let dead: BTreeSet<BusId> =
+            new.topology.values().filter(|row| row.equipment == EquipmentKind::Bus && !row.energised).map(|row| BusId(row.id)).collect();
+        let cured: Vec<BusId> = self.dead.keys().filter(|bus| !dead.contains(bus)).copied().collect();
+        for bus in cured {
+            let alarm = self.dead.remove(&bus).expect("it was just listed");
+            out.push(IslandOutput::Row(alarm.into(), -1));
+        }
+        for bus in dead {
+            self.dead.entry(bus).or_insert_with(|| {
+                let alarm = Alarm { kind: AlarmKind::Dead, equipment: EquipmentKind::Bus, id: bus.0, feeder: FeederId(bus.0), since_ms: now };
+                out.push(IslandOutput::Row(alarm.clone().into(), 1));
+                alarm
+            });
+        }
+    }
+}
+
+/// Entries of `old` that `new` has not with -1, entries of `new` that `old` has not with +1.
+fn each_difference<K: Ord, V: PartialEq>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>, mut give: impl FnMut(&K, &V, i64)) {
+    for (key, value) in old {
+        if new.get(key) != Some(value) {
+            give(key, value, -1);
+        }
+    }
+    for (key, value) in new {
+        if old.get(key) != Some(value) {
+            give(key, value, 1);
+        }
+    }
+}
+
+/// Keeps the topology up to date. All rows of a region meet on one worker: a switch can join any two islands.
+pub fn islands<'scope>(inputs: Rows<'scope, IslandInput>) -> Rows<'scope, IslandOutput> {
+    let mut state = Islands::default();
+    sealed(inputs, "Islands", |_| 0, move |epoch, inputs, out| state.epoch(epoch, inputs, out))
+}
