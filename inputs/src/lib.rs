@@ -6,6 +6,7 @@ extern crate self as gridflow_inputs;
 
 pub mod ids;
 pub mod input;
+pub mod log;
 pub mod network;
 pub mod row;
 pub mod units;

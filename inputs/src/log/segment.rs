@@ -1,0 +1,231 @@
+//! One segment file, walked epoch by epoch through its frame headers.
+//!
+//! A walk stands between epochs. A step either returns all frames up to a commit frame that fits them, or says that
+//! the file ends, cleanly or torn. Whether a torn end is acceptable depends on what follows and is the caller's
+//! business. The bytes of the epoch under way are kept, so that payloads are not read twice.
+
+use super::frame::{COMMIT, EPOCH_ROWS, FRAME_HEADER, FrameHeader, SEGMENT_HEADER, SegmentHeader, crc};
+use super::{LogError, Torn, io_error};
+use crate::input::Epoch;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// Least number of bytes to ask the file for at once.
+const CHUNK: u64 = 1 << 18;
+
+/// A segment being walked.
+#[derive(Debug)]
+pub(super) struct Segment {
+    /// Its header.
+    pub(super) header: SegmentHeader,
+    /// Where the next epoch begins.
+    pub(super) position: u64,
+    /// Least epoch that may come next.
+    pub(super) floor: Epoch,
+    /// Last complete epoch passed, here or in a segment before.
+    pub(super) last: Option<Epoch>,
+    /// CRC of the last commit frame passed.
+    pub(super) link: u32,
+    path: PathBuf,
+    file: File,
+    length: u64,
+    /// Bytes of the file from `buffer_at` on.
+    buffer: Vec<u8>,
+    buffer_at: u64,
+}
+
+/// The frames of a complete epoch.
+#[derive(Debug)]
+pub(super) struct Frames {
+    pub(super) epoch: Epoch,
+    pub(super) rows: u32,
+    /// The complete epoch before it, if known.
+    pub(super) before: Option<Epoch>,
+    /// Where the first frame header is.
+    pub(super) offset: u64,
+    /// CRC of the first frame header.
+    pub(super) first_crc: u32,
+    /// Offset of each frame's payload, and its header.
+    pub(super) frames: Vec<(u64, FrameHeader)>,
+}
+
+/// What a step came upon.
+#[derive(Debug)]
+pub(super) enum Step {
+    Epoch(Frames),
+    /// The end of the file, with what is torn there.
+    End(Option<Torn>),
+}
+
+/// A segment, or what there is of one whose header is not yet whole.
+#[derive(Debug)]
+pub(super) enum Opened {
+    Segment(Box<Segment>),
+    Torn(Torn),
+}
+
+impl Segment {
+    /// Opens segment `number` and reads its header.
+    pub(super) fn open(path: &Path, number: u32, last: Option<Epoch>) -> Result<Opened, LogError> {
+        let mut file = File::open(path).map_err(|source| io_error(path, "open", source))?;
+        let length = file.metadata().map_err(|source| io_error(path, "measure", source))?.len();
+        if length < SEGMENT_HEADER as u64 {
+            return Ok(Opened::Torn(Torn { segment: number, offset: 0, bytes: length, epoch: None }));
+        }
+        let mut bytes = [0; SEGMENT_HEADER];
+        file.read_exact(&mut bytes).map_err(|source| io_error(path, "read", source))?;
+        let header = SegmentHeader::read(&bytes, path, number)?;
+        let at = SEGMENT_HEADER as u64;
+        let (floor, link) = (header.base_epoch, header.link);
+        let path = path.to_owned();
+        Ok(Opened::Segment(Box::new(Self {
+            header,
+            position: at,
+            floor,
+            last,
+            link,
+            path,
+            file,
+            length,
+            buffer: Vec::new(),
+            buffer_at: at,
+        })))
+    }
+
+    /// Looks at the file's length again; whether it changed.
+    pub(super) fn refresh(&mut self) -> Result<bool, LogError> {
+        let length = self.file.metadata().map_err(|source| io_error(&self.path, "measure", source))?.len();
+        let changed = length != self.length;
+        self.length = length;
+        // What was uncommitted may have been cut and written anew since.
+        self.buffer.truncate((self.position - self.buffer_at) as usize);
+        Ok(changed)
+    }
+
+    /// Damage at `offset`.
+    pub(super) fn damage(&self, offset: u64, what: impl Into<String>) -> LogError {
+        LogError::Damage { segment: self.header.number, offset, epoch: self.last, what: what.into() }
+    }
+
+    /// Damage inside the epoch just passed.
+    pub(super) fn damage_in(&self, frames: &Frames, offset: u64, what: impl Into<String>) -> LogError {
+        LogError::Damage { segment: self.header.number, offset, epoch: frames.before, what: what.into() }
+    }
+
+    /// Goes to the epoch that begins at `offset`, without knowing what lies before it.
+    pub(super) fn seek(&mut self, offset: u64, epoch: Epoch) {
+        self.position = offset;
+        self.floor = epoch;
+        self.buffer.clear();
+        self.buffer_at = offset;
+    }
+
+    /// The header of the frame at `offset`, if a whole and right one lies there.
+    pub(super) fn peek(&mut self, offset: u64) -> Result<Option<FrameHeader>, LogError> {
+        self.seek(offset, self.floor);
+        if offset.checked_add(FRAME_HEADER as u64).is_none_or(|end| end > self.length) {
+            return Ok(None);
+        }
+        let bytes = self.bytes(offset, FRAME_HEADER)?.try_into().expect("a frame header was asked for");
+        Ok(FrameHeader::read(bytes).ok())
+    }
+
+    /// Passes one epoch.
+    pub(super) fn step(&mut self) -> Result<Step, LogError> {
+        let mut headers = crc32fast::Hasher::new();
+        let mut frames: Vec<(u64, FrameHeader)> = Vec::new();
+        let (mut rows, mut first_crc, mut at) = (0u64, 0, self.position);
+        loop {
+            let epoch = frames.first().map(|(_, header)| header.epoch);
+            let left = self.length - at;
+            if left < FRAME_HEADER as u64 {
+                let torn = Torn { segment: self.header.number, offset: self.position, bytes: self.length - self.position, epoch };
+                return Ok(Step::End((torn.bytes > 0).then_some(torn)));
+            }
+            let bytes: &[u8; FRAME_HEADER] = self.bytes(at, FRAME_HEADER)?.try_into().expect("a frame header was asked for");
+            let (header, bytes) = (FrameHeader::read(bytes), *bytes);
+            let header = header.map_err(|what| self.damage(at, what))?;
+            if epoch.unwrap_or(header.epoch) != header.epoch {
+                return Err(self.damage(at, format!("a frame of epoch {} within epoch {}", header.epoch, epoch.unwrap_or(0))));
+            }
+            if header.epoch < self.floor {
+                return Err(self.damage(at, format!("epoch {} where {} or later was due", header.epoch, self.floor)));
+            }
+            if frames.is_empty() {
+                first_crc = header.own_crc();
+            }
+            if header.code == COMMIT {
+                let fits =
+                    u64::from(header.rows) == rows && header.raw as usize == frames.len() && header.payload_crc == headers.finalize();
+                if !fits {
+                    return Err(self.damage(at, format!("the commit frame of epoch {} does not fit the frames before it", header.epoch)));
+                }
+                let found = Frames { epoch: header.epoch, rows: header.rows, before: self.last, offset: self.position, first_crc, frames };
+                self.position = at + FRAME_HEADER as u64;
+                self.floor = header.epoch.saturating_add(1);
+                self.last = Some(header.epoch);
+                self.link = header.own_crc();
+                return Ok(Step::Epoch(found));
+            }
+            rows += u64::from(header.rows);
+            if rows > u64::from(EPOCH_ROWS) {
+                return Err(self.damage(at, format!("epoch {} has more rows than the format allows", header.epoch)));
+            }
+            headers.update(&bytes);
+            at += FRAME_HEADER as u64;
+            if self.length - at < u64::from(header.stored) {
+                let torn = Torn {
+                    segment: self.header.number,
+                    offset: self.position,
+                    bytes: self.length - self.position,
+                    epoch: Some(header.epoch),
+                };
+                return Ok(Step::End(Some(torn)));
+            }
+            frames.push((at, header));
+            at += u64::from(header.stored);
+        }
+    }
+
+    /// The payload of one frame of the epoch just passed, checked, and decompressed into `scratch` where needed.
+    pub(super) fn payload<'a>(&'a self, frames: &Frames, index: usize, scratch: &'a mut Vec<u8>) -> Result<&'a [u8], LogError> {
+        let (offset, header) = &frames.frames[index];
+        let start = (offset - self.buffer_at) as usize;
+        let stored = &self.buffer[start..][..header.stored as usize];
+        if crc(stored) != header.payload_crc {
+            return Err(self.damage_in(frames, *offset, format!("the checksum of a frame of epoch {} does not fit", header.epoch)));
+        }
+        if !header.compressed {
+            return Ok(stored);
+        }
+        scratch.resize(header.raw as usize, 0);
+        match lz4_flex::block::decompress_into(stored, scratch) {
+            Ok(length) if length == scratch.len() => Ok(scratch),
+            _ => Err(self.damage_in(frames, *offset, format!("a frame of epoch {} does not decompress to its length", header.epoch))),
+        }
+    }
+
+    /// Bytes of the file, which must have them. Keeps what lies from the current epoch on.
+    fn bytes(&mut self, offset: u64, count: usize) -> Result<&[u8], LogError> {
+        let end = offset + count as u64;
+        if end > self.buffer_at + self.buffer.len() as u64 {
+            // Drop what lies before the epoch under way, then read on.
+            let keep_from = self.position.min(offset).max(self.buffer_at);
+            let dropped = (keep_from - self.buffer_at) as usize;
+            self.buffer.drain(..dropped);
+            self.buffer_at = keep_from;
+            let held = self.buffer.len();
+            let from = self.buffer_at + held as u64;
+            let upto = end.max(from + CHUNK).min(self.length);
+            self.buffer.resize((upto - self.buffer_at) as usize, 0);
+            let read = self.file.seek(SeekFrom::Start(from)).and_then(|_| self.file.read_exact(&mut self.buffer[held..]));
+            if let Err(source) = read {
+                self.buffer.truncate(held);
+                return Err(io_error(&self.path, "read", source));
+            }
+        }
+        let start = (offset - self.buffer_at) as usize;
+        Ok(&self.buffer[start..start + count])
+    }
+}

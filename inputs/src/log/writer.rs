@@ -1,0 +1,506 @@
+//! Writing a log: one group commit per epoch, a new segment when the present one is full.
+//!
+//! An epoch is built whole in memory and goes out in one write: its frames and its commit frame. A segment is full when the next epoch would take it past the bound, which
+//! depends on the data alone. After a failed write the writer takes no more: what the disk then holds is unknown, and
+//! reopening finds out.
+
+use super::columns;
+use super::directory::{WriteLock, count_segments, segment_path, sync_directory};
+use super::frame::{COMMIT, EPOCH_ROWS, FRAME_ROWS, FrameHeader, MAGIC, PAYLOAD_BYTES, RECORDS, SEGMENT_HEADER, SegmentHeader, crc};
+use super::index::{Index, SegmentIndex};
+use super::segment::{Opened, Segment, Step};
+use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, io_error, record_fingerprint};
+use crate::input::{Epoch, Input, Kind};
+use crate::row::{Column, Record, Storage};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// When what was written is forced to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// After each epoch: an appended epoch survives a power failure.
+    EveryEpoch,
+    /// After every so many epochs.
+    EveryN(u32),
+    /// When a segment ends and when the log is closed: a crash of the process loses nothing, a power failure may.
+    OnClose,
+}
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// A segment ends before the epoch that would take it past this many bytes.
+    pub segment_bytes: u64,
+    /// When data is forced to the disk.
+    pub sync: Sync,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20, sync: Sync::EveryEpoch }
+    }
+}
+
+/// A frame is closed early when its byte columns hold this much.
+const FRAME_BYTES: usize = 8 << 20;
+
+/// The one writer of a log.
+#[derive(Debug)]
+pub struct LogWriter {
+    dir: PathBuf,
+    header: Header,
+    options: Options,
+    path: PathBuf,
+    file: File,
+    number: u32,
+    length: u64,
+    last: Option<Epoch>,
+    link: u32,
+    unsynced: u32,
+    failed: bool,
+    cut: Option<Torn>,
+    index: Index,
+    builder: Builder,
+    _lock: WriteLock,
+}
+
+impl LogWriter {
+    /// Creates a log in `dir`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// When there is a log already, another writer holds the directory, a name is too long, or the file system refuses.
+    pub fn create(dir: &Path, header: Header, options: Options) -> Result<Self, LogError> {
+        fs::create_dir_all(dir).map_err(|source| io_error(dir, "create", source))?;
+        let lock = WriteLock::take(dir)?;
+        let path = segment_path(dir, 1);
+        match count_segments(dir)? {
+            0 => {}
+            // A creation that was interrupted left nothing but the beginning of a header.
+            1 if fs::read(&path)
+                .is_ok_and(|bytes| bytes.len() < SEGMENT_HEADER && (bytes.starts_with(&MAGIC) || MAGIC.starts_with(&bytes))) =>
+            {
+                fs::remove_file(&path).map_err(|source| io_error(&path, "remove", source))?;
+            }
+            _ => return Err(LogError::Exists { dir: dir.to_owned() }),
+        }
+        let bytes = SegmentHeader { log: header.clone(), number: 1, base_epoch: 0, link: 0 }.write()?;
+        let mut file = create_segment(&path)?;
+        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|source| io_error(&path, "write", source))?;
+        sync_directory(dir)?;
+        let index = Index { segments: vec![SegmentIndex::new(&bytes)] };
+        let dir = dir.to_owned();
+        let length = bytes.len() as u64;
+        let builder = Builder::default();
+        Ok(Self {
+            dir,
+            header,
+            options,
+            path,
+            file,
+            number: 1,
+            length,
+            last: None,
+            link: 0,
+            unsynced: 0,
+            failed: false,
+            cut: None,
+            index,
+            builder,
+            _lock: lock,
+        })
+    }
+
+    /// Opens the log in `dir` to append. A torn tail is cut off; [`cut`](Self::cut) tells what that was.
+    ///
+    /// The last segment is read whole, with all checksums: nothing is ever appended behind damage in it.
+    ///
+    /// # Errors
+    /// When there is no log, it is damaged, its rows have another shape, another writer holds it, or the file system refuses.
+    pub fn open_append(dir: &Path, options: Options) -> Result<Self, LogError> {
+        let empty = || LogError::Empty { dir: dir.to_owned() };
+        if count_segments(dir)? == 0 {
+            return Err(empty());
+        }
+        let lock = WriteLock::take(dir)?;
+        let mut number = count_segments(dir)?;
+        let mut cut = None;
+        let mut segment = loop {
+            let path = segment_path(dir, number);
+            match Segment::open(&path, number, None)? {
+                Opened::Segment(segment) => break segment,
+                Opened::Torn(_) if number == 1 => return Err(LogError::NoHeader { path }),
+                Opened::Torn(_) if cut.is_some() => {
+                    let what = "the segment ends inside its header, but others follow".to_owned();
+                    return Err(LogError::Damage { segment: number, offset: 0, epoch: None, what });
+                }
+                Opened::Torn(torn) => {
+                    fs::remove_file(&path).map_err(|source| io_error(&path, "remove", source))?;
+                    cut = Some(torn);
+                    number -= 1;
+                }
+            }
+        };
+        let header = segment.header.log.clone();
+        if header.stream == INPUT_STREAM {
+            check_schema(dir, &header, fingerprint(&Kind::schema()))?;
+        }
+        segment.last = segment.header.base_epoch.checked_sub(1);
+        let mut last_index = SegmentIndex::new(&segment.header.write()?);
+        let mut scratch = Vec::new();
+        let torn = loop {
+            match segment.step()? {
+                Step::Epoch(frames) => {
+                    last_index.note_frames(&frames);
+                    for index in 0..frames.frames.len() {
+                        segment.payload(&frames, index, &mut scratch)?;
+                    }
+                }
+                Step::End(torn) => break torn,
+            }
+        };
+        let path = segment_path(dir, number);
+        let file = File::options().append(true).open(&path).map_err(|source| io_error(&path, "open for writing", source))?;
+        if let Some(torn) = torn {
+            if cut.is_some() {
+                return Err(segment.damage(torn.offset, "the segment ends inside an epoch, but another follows"));
+            }
+            file.set_len(torn.offset).and_then(|()| file.sync_all()).map_err(|source| io_error(&path, "cut the torn end of", source))?;
+            cut = Some(torn);
+        }
+        sync_directory(dir)?;
+        let stored = Index::load(dir).unwrap_or_default();
+        let mut index = Index::default();
+        for earlier in 1..number {
+            index.segments.push(match reuse(dir, earlier, &stored)? {
+                Some(segment) => segment,
+                None => SegmentIndex::scan(dir, earlier)?,
+            });
+        }
+        index.segments.push(last_index);
+        let (dir, length, last, link) = (dir.to_owned(), segment.position, segment.last, segment.link);
+        let builder = Builder::default();
+        Ok(Self {
+            dir,
+            header,
+            options,
+            path,
+            file,
+            number,
+            length,
+            last,
+            link,
+            unsynced: 0,
+            failed: false,
+            cut,
+            index,
+            builder,
+            _lock: lock,
+        })
+    }
+
+    /// What the log is.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The last epoch in the log.
+    #[must_use]
+    pub fn last_epoch(&self) -> Option<Epoch> {
+        self.last
+    }
+
+    /// The torn tail that was cut off when the log was opened.
+    #[must_use]
+    pub fn cut(&self) -> Option<&Torn> {
+        self.cut.as_ref()
+    }
+
+    /// Number of the segment being written and its length in bytes: where the next epoch goes, if it fits.
+    #[must_use]
+    pub fn position(&self) -> (u32, u64) {
+        (self.number, self.length)
+    }
+
+    /// Appends an epoch of the input log; row `n` gets sequence `n`. An epoch without rows is an epoch too.
+    ///
+    /// # Errors
+    /// When the epoch does not come after the last one or is too large (the log is then as before), when this is no
+    /// input log, or when writing fails (the writer then takes no more).
+    pub fn append_epoch(&mut self, epoch: Epoch, rows: &[Input]) -> Result<(), LogError> {
+        if self.header.stream != INPUT_STREAM {
+            return Err(self.other_stream(INPUT_STREAM));
+        }
+        self.begin(epoch, rows.len())?;
+        for (row, sequence) in rows.iter().zip(0i64..) {
+            let kind = row.kind();
+            let slot = self.builder.slot(kind as u16, kind.fields());
+            let columns = &mut self.builder.kinds[slot].columns;
+            push_order(sequence, columns);
+            row.push(&mut columns[1..]);
+            self.builder.flush_when_full(slot, epoch)?;
+        }
+        self.commit(epoch, rows.len())
+    }
+
+    /// Appends an epoch of an output stream: records with their differences, in the order given.
+    ///
+    /// # Errors
+    /// As [`append_epoch`](Self::append_epoch), and when the log is of other records.
+    pub fn append_records<R: Record>(&mut self, epoch: Epoch, rows: &[(R, i64)]) -> Result<(), LogError> {
+        if self.header.stream == INPUT_STREAM {
+            return Err(self.other_stream(R::NAME));
+        }
+        check_schema(&self.dir, &self.header, record_fingerprint::<R>())?;
+        self.begin(epoch, rows.len())?;
+        for (row, difference) in rows {
+            let slot = self.builder.slot(RECORDS, R::FIELDS);
+            let columns = &mut self.builder.kinds[slot].columns;
+            push_order(*difference, columns);
+            row.push(&mut columns[1..]);
+            self.builder.flush_when_full(slot, epoch)?;
+        }
+        self.commit(epoch, rows.len())
+    }
+
+    /// Forces all to the disk and stores the index.
+    ///
+    /// # Errors
+    /// When the file system refuses, or an earlier write failed.
+    pub fn close(mut self) -> Result<(), LogError> {
+        if self.failed {
+            return Err(LogError::Failed { last_epoch: self.last });
+        }
+        self.sync()?;
+        self.index.store(&self.dir)
+    }
+
+    fn other_stream(&self, expected: &str) -> LogError {
+        LogError::Stream { dir: self.dir.clone(), found: self.header.stream.clone(), expected: expected.to_owned() }
+    }
+
+    fn begin(&mut self, epoch: Epoch, rows: usize) -> Result<(), LogError> {
+        if self.failed {
+            return Err(LogError::Failed { last_epoch: self.last });
+        }
+        if let Some(last) = self.last.filter(|last| epoch <= *last) {
+            return Err(LogError::Order { epoch, last });
+        }
+        if rows > EPOCH_ROWS as usize {
+            return Err(LogError::TooLarge { epoch, what: format!("it has {rows} rows, at most {EPOCH_ROWS} fit") });
+        }
+        self.builder.clear();
+        Ok(())
+    }
+
+    /// One group commit.
+    fn commit(&mut self, epoch: Epoch, rows: usize) -> Result<(), LogError> {
+        let commit = self.builder.finish(epoch, rows as u32)?;
+        let roll = self.length > SEGMENT_HEADER as u64 && self.length + self.builder.out.len() as u64 > self.options.segment_bytes;
+        let written = if roll { self.roll() } else { Ok(()) };
+        let written = written.and_then(|()| {
+            let write = self.file.write_all(&self.builder.out);
+            write.map_err(|source| LogError::Write { path: self.path.clone(), last_epoch: self.last, source })
+        });
+        if written.is_err() {
+            // Best effort: a reader skips the incomplete epoch anyway, and reopening cuts it.
+            let _ = self.file.set_len(self.length);
+            self.failed = true;
+            return written;
+        }
+        let first = FrameHeader::read(self.builder.out.first_chunk().expect("an epoch has a commit frame")).expect("a header just written");
+        self.index.segments.last_mut().expect("there is a segment").note(epoch, self.length, first.own_crc());
+        self.length += self.builder.out.len() as u64;
+        self.last = Some(epoch);
+        self.link = commit.own_crc();
+        self.unsynced += 1;
+        match self.options.sync {
+            Sync::EveryEpoch => self.sync(),
+            Sync::EveryN(epochs) if self.unsynced >= epochs => self.sync(),
+            Sync::EveryN(_) | Sync::OnClose => Ok(()),
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), LogError> {
+        self.unsynced = 0;
+        self.file.sync_data().map_err(|source| {
+            self.failed = true;
+            LogError::Write { path: self.path.clone(), last_epoch: self.last, source }
+        })
+    }
+
+    /// Ends the segment and begins the next.
+    fn roll(&mut self) -> Result<(), LogError> {
+        self.sync()?;
+        let number = self.number + 1;
+        let base_epoch = self.last.map_or(0, |last| last.saturating_add(1));
+        let bytes = SegmentHeader { log: self.header.clone(), number, base_epoch, link: self.link }.write()?;
+        let path = segment_path(&self.dir, number);
+        let failed = |source| LogError::Write { path: path.clone(), last_epoch: self.last, source };
+        let mut file = File::options().append(true).create_new(true).open(&path).map_err(failed)?;
+        file.write_all(&bytes).map_err(failed)?;
+        sync_directory(&self.dir)?;
+        self.index.segments.push(SegmentIndex::new(&bytes));
+        (self.file, self.path, self.number, self.length) = (file, path, number, bytes.len() as u64);
+        Ok(())
+    }
+}
+
+fn create_segment(path: &Path) -> Result<File, LogError> {
+    File::options().append(true).create_new(true).open(path).map_err(|source| io_error(path, "create", source))
+}
+
+/// Refuses rows of another shape than the log's.
+pub(super) fn check_schema(dir: &Path, header: &Header, expected: u64) -> Result<(), LogError> {
+    if header.schema == expected {
+        return Ok(());
+    }
+    Err(LogError::Schema { dir: dir.to_owned(), stream: header.stream.clone(), found: header.schema, expected })
+}
+
+/// The stored index of an earlier segment, if it is that segment's and was complete: the index knew the next one.
+fn reuse(dir: &Path, number: u32, stored: &Index) -> Result<Option<SegmentIndex>, LogError> {
+    let Opened::Segment(segment) = Segment::open(&segment_path(dir, number), number, None)? else { return Ok(None) };
+    Ok(stored.of(number, &segment.header.write()?).filter(|_| (number as usize) < stored.segments.len()).cloned())
+}
+
+fn push_order(order: i64, columns: &mut [Column]) {
+    let Some(Column::Integers(values)) = columns.first_mut() else { unreachable!("the order column holds integers") };
+    values.push(order);
+}
+
+/// Columns of one kind under construction; the order column first. Kept between epochs for their memory.
+#[derive(Debug)]
+struct KindColumns {
+    code: u16,
+    columns: Vec<Column>,
+    has_bytes: bool,
+}
+
+/// The bytes of one epoch under construction.
+#[derive(Debug, Default)]
+struct Builder {
+    /// By code.
+    kinds: Vec<KindColumns>,
+    /// The slot used last: rows of a kind come in runs.
+    recent: usize,
+    out: Vec<u8>,
+    raw: Vec<u8>,
+    frames: u32,
+    headers: crc32fast::Hasher,
+}
+
+impl Builder {
+    fn clear(&mut self) {
+        self.kinds.iter_mut().for_each(|kind| clear(&mut kind.columns));
+        self.out.clear();
+        self.frames = 0;
+        self.headers = crc32fast::Hasher::new();
+    }
+
+    /// Where the columns of a kind are.
+    fn slot(&mut self, code: u16, fields: &[(&str, Storage)]) -> usize {
+        if self.kinds.get(self.recent).is_none_or(|kind| kind.code != code) {
+            self.recent = self.kinds.partition_point(|kind| kind.code < code);
+            if self.kinds.get(self.recent).is_none_or(|kind| kind.code != code) {
+                let storages = std::iter::once(Storage::Integer).chain(fields.iter().map(|(_, storage)| *storage));
+                let has_bytes = storages.clone().any(|storage| storage == Storage::Bytes);
+                self.kinds.insert(self.recent, KindColumns { code, columns: storages.map(Column::new).collect(), has_bytes });
+            }
+        }
+        self.recent
+    }
+
+    fn flush_when_full(&mut self, slot: usize, epoch: Epoch) -> Result<(), LogError> {
+        let kind = &self.kinds[slot];
+        let bytes = |column: &Column| if let Column::Bytes { data, .. } = column { data.len() } else { 0 };
+        let full =
+            kind.columns[0].len() >= FRAME_ROWS as usize || kind.has_bytes && kind.columns.iter().map(bytes).sum::<usize>() >= FRAME_BYTES;
+        if full { self.frame(slot, epoch) } else { Ok(()) }
+    }
+
+    /// Turns the columns of one kind into a frame.
+    fn frame(&mut self, slot: usize, epoch: Epoch) -> Result<(), LogError> {
+        let KindColumns { code, columns, .. } = &mut self.kinds[slot];
+        let rows = columns[0].len();
+        if rows == 0 {
+            return Ok(());
+        }
+        self.raw.clear();
+        columns::encode(columns, &mut self.raw);
+        if self.raw.len() > PAYLOAD_BYTES as usize {
+            return Err(LogError::TooLarge {
+                epoch,
+                what: format!("a frame of {rows} rows of kind {code} takes {} bytes", self.raw.len()),
+            });
+        }
+        let compressed = lz4_flex::block::compress(&self.raw);
+        let smaller = compressed.len() < self.raw.len();
+        let stored = if smaller { &compressed } else { &self.raw };
+        let header = FrameHeader {
+            code: *code,
+            compressed: smaller,
+            columns: columns.len() as u8,
+            rows: rows as u32,
+            epoch,
+            raw: self.raw.len() as u32,
+            stored: stored.len() as u32,
+            payload_crc: crc(stored),
+        };
+        let bytes = header.write();
+        self.headers.update(&bytes);
+        self.out.extend_from_slice(&bytes);
+        self.out.extend_from_slice(stored);
+        self.frames += 1;
+        clear(columns);
+        Ok(())
+    }
+
+    /// Writes what is left, kind by kind, and the commit frame, which is returned.
+    fn finish(&mut self, epoch: Epoch, rows: u32) -> Result<FrameHeader, LogError> {
+        for slot in 0..self.kinds.len() {
+            self.frame(slot, epoch)?;
+        }
+        let payload_crc = self.headers.clone().finalize();
+        let commit = FrameHeader { code: COMMIT, compressed: false, columns: 0, rows, epoch, raw: self.frames, stored: 0, payload_crc };
+        self.out.extend_from_slice(&commit.write());
+        Ok(commit)
+    }
+}
+
+fn clear(columns: &mut [Column]) {
+    for column in columns {
+        match column {
+            Column::Integers(values) => values.clear(),
+            Column::Bytes { ends, data } => {
+                ends.clear();
+                data.clear();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::{Tick, Timer};
+
+    #[test]
+    fn a_failed_write_names_the_last_good_epoch_and_ends_the_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let tick = [Input::from(Tick { timer: Timer::Estimate, event_ms: 5 })];
+        let mut writer = LogWriter::create(dir.path(), Header::input("north"), Options::default()).unwrap();
+        writer.append_epoch(1000, &tick).unwrap();
+        // A handle that cannot write stands for a full disk.
+        writer.file = File::open(segment_path(dir.path(), 1)).unwrap();
+        let error = writer.append_epoch(2000, &tick).unwrap_err();
+        assert!(matches!(error, LogError::Write { last_epoch: Some(1000), .. }), "{error}");
+        assert!(error.to_string().contains("everything up to epoch 1000 is safe"), "{error}");
+        assert!(matches!(writer.append_epoch(3000, &tick), Err(LogError::Failed { last_epoch: Some(1000) })));
+        assert!(matches!(writer.close(), Err(LogError::Failed { .. })));
+        let mut again = LogWriter::open_append(dir.path(), Options::default()).unwrap();
+        assert_eq!((again.last_epoch(), again.cut()), (Some(1000), None));
+        again.append_epoch(2000, &tick).unwrap();
+    }
+}
