@@ -1,1 +1,23 @@
-//! Gridflow.
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+pub mod clock;
+pub mod engine;
+pub mod journal;
+pub mod pool;
+pub mod replay;
+pub mod sequencer;
+// pub mod simulate;
+
+/// Exit code of a run that did what was asked.
+pub const EXIT_DONE: i32 = 0;
+/// Exit code of a command line that makes no sense.
+pub const EXIT_USAGE: i32 = 2;
+/// Exit code of input that cannot be used.
+pub const EXIT_BAD_INPUT: i32 = 3;
+/// Exit code of outputs that differ from those they were compared with.
+pub const EXIT_VERIFICATION: i32 = 4;
+/// Exit code of a lost peer or a failure of the engine itself.
+pub const EXIT_INTERNAL: i32 = 5;
+/// Exit code of a run the user stopped with Ctrl-C: what was done is kept.
+pub const EXIT_INTERRUPTED: i32 = 130;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `gridflow` command.
+
+mod cli;
+
+fn main() {
+    std::process::exit(cli::run());
+}

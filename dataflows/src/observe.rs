@@ -1,6 +1,7 @@
 //! Observe: hygiene, windows, topology, estimation. What it tells is the region's picture of itself.
 
-use gridflow_inputs::Input;
+use gridflow_inputs::network::EquipmentKind;
+use gridflow_inputs::{Input, Sequenced};
 use gridflow_inputs::ids::{IslandId, ZoneId};
 use gridflow_inputs::input::{Region, Timer};
 use gridflow_operators::accounts::{AccountInput, accounts};
@@ -9,11 +10,12 @@ use gridflow_operators::decision::{Estimate, Kpi, Output};
 use gridflow_operators::estimation::{EstimationRow, solve_estimation};
 use gridflow_operators::grid::{GridRow, by_island, changes, place_of, solver_rows};
 use gridflow_operators::islands::{IslandInput, IslandOutput, islands};
+use gridflow_operators::newest::newest;
 use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::solver::{Pool, SolverInput, solver};
 use gridflow_operators::telemetry::{TelemetryInput, TelemetryOutput, telemetry};
-use timely::dataflow::operators::vec::Map;
-use timely::dataflow::operators::{Concat, Filter};
+use timely::dataflow::operators::Concat;
+use timely::dataflow::operators::vec::{Filter, Map};
 
 /// What observing gives.
 pub struct Observed<'scope> {
@@ -108,7 +110,11 @@ pub fn build<'scope>(feed: Rows<'scope, Feed>, pool: &Pool) -> Observed<'scope> 
         TelemetryOutput::Newest(reading, change) => Some(((place_of(&reading), GridRow::Reading(reading)), change)),
         _ => None,
     }));
-    let storages = changes(feed.clone().flat_map(gridflow_operators::dispatch::storage_change));
+    let reports = feed.clone().flat_map(|feed| match feed {
+        Feed::Row(Sequenced { input: Input::StorageTelemetry(row), .. }) => Some(((EquipmentKind::Storage, row.storage.0), row.event_ms, GridRow::Storage(row))),
+        _ => None,
+    });
+    let storages = newest(reports, "Storage reports", |(_, id)| u64::from(*id));
     let references = changes(drawn.clone().flat_map(|drawn| match drawn {
         IslandOutput::Island(island, bus, change) => Some(((island, GridRow::Reference(bus)), change)),
         _ => None,

@@ -6,7 +6,7 @@
 use gridflow_inputs::ids::{BusId, FeederId, IslandId, LoadId, SensorId, SourceId, StorageId, ZoneId};
 use gridflow_inputs::input::Quantity;
 use gridflow_inputs::network::{EquipmentKind, LoadClass, Side};
-use gridflow_inputs::row::{Canonical, Column, DecodeError, Record, Storage as ColumnStorage};
+use gridflow_inputs::row::{Canonical, Record};
 use gridflow_inputs::units::{MicroPerMwh, MicroRadians, MicroVolts, MilliVars, MilliWatts, PartsPerMillion};
 use gridflow_inputs::{code, record};
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,10 @@ code! {
         SameTimeLastWeek = 2,
         /// The newest value.
         Persistence = 3,
+        /// Ridge regression on calendar and lags: temperature was not known throughout.
+        RidgeWithoutWeather = 4,
+        /// The value a day before.
+        SameTimeYesterday = 5,
     }
 
     /// Why a row was refused.
@@ -136,10 +140,8 @@ code! {
         Stale = 1,
         /// A sensor repeats one value.
         Stuck = 2,
-        /// The measurements contradict each other: J above its threshold.
-        BadData = 3,
         /// A bus lost its supply.
-        Dead = 4,
+        Dead = 3,
     }
 }
 
@@ -449,6 +451,14 @@ record! {
     }
 }
 
+/// What is done with the rows of one stream by their record type.
+pub trait WithRecord {
+    /// What comes of it.
+    type Result;
+    /// Does it for streams of `R`; `to_output` gives the row its place in the closed list, `to_record` takes it out.
+    fn with<R: Record + Send + 'static>(self, to_output: fn(R) -> Output, to_record: fn(Output) -> Option<R>) -> Self::Result;
+}
+
 macro_rules! outputs {
     ($($code:literal => $stream:ident $name:literal $row:ident,)*) => {
         /// A row that may leave.
@@ -475,11 +485,6 @@ macro_rules! outputs {
                 match self { $(Self::$stream(_) => Stream::$stream,)* }
             }
 
-            /// Appends its fields to columns of its stream.
-            pub fn push(&self, columns: &mut [Column]) {
-                match self { $(Self::$stream(row) => Record::push(row, columns),)* }
-            }
-
             /// Appends its one byte form, without its stream.
             pub fn write(&self, out: &mut Vec<u8>) {
                 match self { $(Self::$stream(row) => row.write(out),)* }
@@ -499,12 +504,6 @@ macro_rules! outputs {
                 match name { $($name => Some(Self::$stream),)* _ => None }
             }
 
-            /// Names and storage of its fields.
-            #[must_use]
-            pub fn fields(self) -> &'static [(&'static str, ColumnStorage)] {
-                match self { $(Self::$stream => <$row as Record>::FIELDS,)* }
-            }
-
             /// The shape of its rows, in words.
             #[must_use]
             pub fn schema(self) -> String {
@@ -513,12 +512,14 @@ macro_rules! outputs {
                 schema
             }
 
-            /// Reads row `row` of columns of this stream.
-            ///
-            /// # Errors
-            /// When a stored value is none of its field's type.
-            pub fn pull(self, columns: &[Column], row: usize) -> Result<Output, DecodeError> {
-                match self { $(Self::$stream => <$row as Record>::pull(columns, row).map(Output::$stream),)* }
+            /// Does something that needs the record type of the stream's rows.
+            pub fn with_record<W: WithRecord>(self, what: W) -> W::Result {
+                match self {
+                    $(Self::$stream => what.with::<$row>(Output::$stream, |row| match row {
+                        Output::$stream(row) => Some(row),
+                        _ => None,
+                    }),)*
+                }
             }
         }
     };

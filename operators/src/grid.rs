@@ -86,9 +86,9 @@ pub fn by_island<'scope>(rows: Changes<'scope, (Place, GridRow)>, placed: Change
 /// The place a reading is joined at: its element, for meters below a bus that bus.
 #[must_use]
 pub fn place_of(reading: &Reading) -> Place {
-    match reading.element {
-        EquipmentKind::Feeder => (EquipmentKind::Bus, reading.element_id),
-        element => (element, reading.element_id),
+    match reading.sensor.element {
+        EquipmentKind::Feeder => (EquipmentKind::Bus, reading.sensor.element_id),
+        element => (element, reading.sensor.element_id),
     }
 }
 

@@ -11,6 +11,8 @@ pub mod features;
 pub mod forecasting;
 pub mod grid;
 pub mod islands;
+pub mod newest;
+pub mod operating_point;
 pub mod seal;
 pub mod sealed;
 pub mod shedding;

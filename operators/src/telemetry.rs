@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gridflow_inputs::ids::{FeederId, GeneratorId, SensorId, SourceId, ZoneId};
+use gridflow_inputs::ids::{GeneratorId, SensorId, SourceId, ZoneId};
 use gridflow_inputs::input::{Kind, Measurement, Quality, Quantity, Sensor, Timer};
-use gridflow_inputs::network::{EquipmentKind, Side};
+use gridflow_inputs::network::EquipmentKind;
 use gridflow_inputs::units::{MAX_MAGNITUDE, divide_half_even};
 use gridflow_inputs::{Epoch, Input, Sequenced};
 use serde::{Deserialize, Serialize};
@@ -45,21 +45,11 @@ pub enum TelemetryInput {
     Clock(Clock),
 }
 
-/// The newest good reading of a sensor, with what a solver needs to know of the sensor.
+/// The newest good reading of a sensor.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Reading {
     /// The sensor.
-    pub sensor: SensorId,
-    /// What it measures.
-    pub quantity: Quantity,
-    /// Kind of its element.
-    pub element: EquipmentKind,
-    /// Number of its element.
-    pub element_id: u32,
-    /// Which end, for a branch.
-    pub side: Side,
-    /// Standard deviation in the quantity's unit.
-    pub sigma: i64,
+    pub sensor: Sensor,
     /// When it was taken.
     pub event_ms: i64,
     /// Its value.
@@ -464,16 +454,7 @@ impl SensorState {
         }
         let stuck = sensor.sigma > 0 && value != 0 && self.run.1 >= STUCK_READINGS;
         set_alarm(&mut self.stuck, stuck, AlarmKind::Stuck, sensor, event_ms, out);
-        let reading = Reading {
-            sensor: sensor.id,
-            quantity: sensor.quantity,
-            element: sensor.element,
-            element_id: sensor.element_id,
-            side: sensor.side,
-            sigma: sensor.sigma,
-            event_ms,
-            value,
-        };
+        let reading = Reading { sensor: sensor.clone(), event_ms, value };
         if !stuck && feeds_solvers(sensor.quantity) {
             out.push(TelemetryOutput::Newest(reading.clone(), 1));
         }
@@ -494,10 +475,4 @@ pub fn telemetry<'scope>(inputs: Rows<'scope, TelemetryInput>) -> Rows<'scope, T
     };
     let mut state = Telemetry::new();
     sealed(inputs, "Telemetry", route, move |epoch, inputs, out| state.epoch(epoch, inputs, out))
-}
-
-/// The feeder of a sensor's bus, unless an assignment says otherwise.
-#[must_use]
-pub fn default_feeder(bus: u32) -> FeederId {
-    FeederId(bus)
 }

@@ -1,0 +1,262 @@
+//! State estimation of an island at a tick: from its equipment and newest good readings to the most likely voltages.
+//!
+//! A reading older than [`STALE_MS`] becomes a pseudo-measurement: its standard deviation grows with its age. Buses to
+//! which nothing is connected inject nothing and are measured by that. An estimate that does not succeed is an outcome
+//! row; the last good one stays, its tick telling its age.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gridflow_inputs::Input;
+use gridflow_inputs::ids::{BusId, IslandId, SensorId};
+use gridflow_inputs::network::{BusKind, Network};
+use gridflow_inputs::units::to_fixed;
+use gridflow_numerics::admittance::Admittance;
+use gridflow_numerics::case::{Case, CaseMeasurement, MeasurementKind};
+use gridflow_numerics::estimation::{self, EstimationError};
+
+use crate::audit::{Used, UsedReading};
+use crate::decision::{BusState, Estimate, EstimateResidual, Failure, Outcome, Output, Solver};
+use crate::grid::{GridRow, IslandRows};
+use crate::solver::{Answer, Problem, Solve};
+use crate::telemetry::{Reading, STALE_MS};
+
+/// Standard deviation of a zero injection, per unit: far below any meter's, far above rounding.
+const ZERO_INJECTION_SIGMA: f64 = 1e-4;
+/// A residual of this many standard deviations is a row.
+const SUSPECT: f64 = 3.0;
+
+/// What the estimator tells.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EstimationRow {
+    /// A row for a stream.
+    Row(Output),
+    /// For the audit: the readings the estimate used.
+    Used(Used),
+}
+
+/// State of an island's estimator from one tick to the next.
+#[derive(Debug, Default)]
+pub struct EstimationState {
+    /// Voltage magnitude and angle to start from.
+    voltages: BTreeMap<BusId, (f64, f64)>,
+    /// The last good answer.
+    good: Vec<EstimationRow>,
+    /// The present failure and since when.
+    failure: Option<(Failure, i64)>,
+    /// Speeds up the next solve, never changes it.
+    cached: Option<Cached>,
+}
+
+/// What follows from the equipment alone.
+#[derive(Debug)]
+struct Cached {
+    elements: Vec<Input>,
+    reference: BusId,
+    case: Case,
+    admittance: Admittance,
+    /// Buses that inject nothing.
+    idle: Vec<usize>,
+    cache: estimation::Cache,
+}
+
+impl Cached {
+    fn new(elements: Vec<Input>, reference: BusId, base_mva: f64) -> Result<Self, String> {
+        let case = island_case(&Network::from_rows(&elements), reference, base_mva)?;
+        let mut busy = vec![false; case.buses.len()];
+        let attached = case.generators.iter().map(|unit| unit.bus).chain(case.loads.iter().map(|load| load.bus));
+        let attached = attached.chain(case.storages.iter().map(|unit| unit.bus)).chain(case.dc_lines.iter().flat_map(|line| [line.from, line.to]));
+        attached.for_each(|bus| busy[bus] = true);
+        let idle = (0..busy.len()).filter(|bus| !busy[*bus]).collect();
+        Ok(Self { admittance: Admittance::new(&case), elements, reference, case, idle, cache: estimation::Cache::new() })
+    }
+}
+
+/// The case of an island, with `reference` as its one reference bus.
+///
+/// # Errors
+/// When the network rows contradict each other.
+pub(crate) fn island_case(network: &Network, reference: BusId, base_mva: f64) -> Result<Case, String> {
+    let mut case = Case::new(base_mva, network).map_err(|error| error.to_string())?;
+    for bus in &mut case.buses {
+        if bus.id == reference {
+            bus.kind = BusKind::Reference;
+        } else if bus.kind == BusKind::Reference {
+            bus.kind = BusKind::Generator;
+        }
+    }
+    Ok(case)
+}
+
+/// Elements of a problem, as the key of what follows from them.
+pub(crate) fn elements(rows: &[GridRow]) -> Vec<Input> {
+    rows.iter()
+        .filter_map(|row| match row {
+            GridRow::Element(row) => Some(row.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn measurements<'a>(case: &Case, idle: &[usize], readings: &'a [Reading], tick_ms: i64) -> (Vec<CaseMeasurement>, Vec<&'a Reading>, u32) {
+    let mut used = Vec::new();
+    let mut rows = Vec::new();
+    let mut pseudo = 0;
+    for reading in readings {
+        let age_ms = tick_ms - reading.event_ms;
+        let sigma = if age_ms > STALE_MS { reading.sensor.sigma.saturating_mul(1 + age_ms / STALE_MS) } else { reading.sensor.sigma };
+        if let Some(row) = case.measurement(&reading.sensor, reading.value, sigma) {
+            pseudo += u32::from(age_ms > STALE_MS);
+            rows.push(row);
+            used.push(reading);
+        }
+    }
+    for bus in idle {
+        for kind in [MeasurementKind::ActiveInjection(*bus), MeasurementKind::ReactiveInjection(*bus)] {
+            rows.push(CaseMeasurement { sensor: SensorId(u32::MAX), kind, value: 0.0, sigma: ZERO_INJECTION_SIGMA });
+            pseudo += 1;
+        }
+    }
+    (rows, used, pseudo)
+}
+
+/// An estimated value in the unit of its sensor.
+fn in_units(case: &Case, kind: MeasurementKind, value: f64) -> i64 {
+    use MeasurementKind as Kind;
+    let fixed = match kind {
+        Kind::VoltageMagnitude(bus) => case.microvolts(bus, value).map(|value| value.0),
+        Kind::VoltageAngle(_) => case.microradians(value).map(|value| value.0),
+        Kind::ActiveInjection(_) | Kind::ActiveFlowFrom(_) | Kind::ActiveFlowTo(_) => case.mw(value).map(|value| value.0),
+        Kind::ReactiveInjection(_) | Kind::ReactiveFlowFrom(_) | Kind::ReactiveFlowTo(_) => case.mvar(value).map(|value| value.0),
+    };
+    fixed.unwrap_or(gridflow_inputs::units::MAX_MAGNITUDE)
+}
+
+fn names(buses: &[BusId]) -> String {
+    let shown: Vec<String> = buses.iter().take(8).map(ToString::to_string).collect();
+    let more = if buses.len() > 8 { format!(" and {} more", buses.len() - 8) } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}
+
+/// Solves one island at one tick.
+fn estimate(problem: Problem<GridRow, EstimationState>) -> Answer<EstimationState, EstimationRow> {
+    let mut state = problem.previous.unwrap_or_default();
+    let island = IslandId(problem.key);
+    let tick_ms = problem.epoch as i64;
+    let rows = IslandRows::new(problem.rows.iter().chain(problem.shared.iter()));
+    let mut failed = None;
+    match solve(island, tick_ms, &rows, elements(&problem.rows), &mut state) {
+        Ok((good, unobservable)) => {
+            state.good = good;
+            if !unobservable.is_empty() {
+                let message = format!("island {island} is not observable: no measurement determines bus {}", names(&unobservable));
+                failed = Some((Failure::Unobservable, 0, message));
+            }
+        }
+        Err(failure) => failed = Some(failure),
+    }
+    let mut answer = state.good.clone();
+    state.failure = failed.as_ref().map(|(failure, ..)| match state.failure {
+        Some((before, since_ms)) if before == *failure => (before, since_ms),
+        _ => (*failure, tick_ms),
+    });
+    if let (Some((failure, iterations, message)), Some((_, since_ms))) = (failed, state.failure) {
+        let outcome = Outcome { solver: Solver::Estimation, key: island.0, since_ms, failure, iterations, message };
+        answer.push(EstimationRow::Row(outcome.into()));
+    }
+    Answer { previous: state, rows: answer }
+}
+
+type Failed = (Failure, u32, String);
+
+fn solve(island: IslandId, tick_ms: i64, rows: &IslandRows, elements: Vec<Input>, state: &mut EstimationState) -> Result<(Vec<EstimationRow>, Vec<BusId>), Failed> {
+    let no_data = |what: &str| (Failure::NoData, 0, format!("island {island} cannot be estimated: {what}"));
+    let region = rows.region.as_ref().ok_or_else(|| no_data("there is no region row"))?;
+    let reference = rows.reference.ok_or_else(|| no_data("it has no source"))?;
+    let mut cached = match state.cached.take().filter(|cached| cached.reference == reference && cached.elements == elements) {
+        Some(cached) => cached,
+        None => Cached::new(elements, reference, region.base_power.mva()).map_err(|message| (Failure::BadNetwork, 0, message))?,
+    };
+    let Cached { case, admittance, idle, cache, .. } = &mut cached;
+    let (measurements, used, pseudo) = measurements(case, idle, &rows.readings, tick_ms);
+    if used.is_empty() {
+        return Err(no_data("no sensor has reported"));
+    }
+    let reference_index = case.bus_index(reference).ok_or_else(|| no_data("its reference bus is not in the network"))?;
+    let warm = case
+        .buses
+        .iter()
+        .map(|bus| state.voltages.get(&bus.id).copied().unwrap_or((bus.v_start, bus.va_start)))
+        .unzip();
+    let options = estimation::Options { start: Some(warm), ..estimation::Options::default() };
+    let mut solved = estimation::estimate(case, reference_index, &measurements, &options, cache);
+    if matches!(solved, Err(EstimationError::NotConverged { .. } | EstimationError::Singular { .. })) {
+        // A state far from the old one, after a switch say, is found from the start values of the network.
+        solved = estimation::estimate(case, reference_index, &measurements, &estimation::Options::default(), cache);
+    }
+    let solved = solved.map_err(|error| {
+        state.voltages.clear();
+        let iterations = match error {
+            EstimationError::NotConverged { iterations, .. } | EstimationError::Singular { iterations, .. } => iterations as u32,
+            _ => 0,
+        };
+        (Failure::Diverged, iterations, format!("island {island}: {error}"))
+    })?;
+
+    let (p, q) = admittance.injections(&solved.v, &solved.va);
+    let beyond = |what: &str| (Failure::Diverged, solved.iterations as u32, format!("island {island}: an estimated {what} is beyond what a row may hold"));
+    let mut buses = Vec::with_capacity(case.buses.len());
+    for (index, bus) in case.buses.iter().enumerate() {
+        buses.push(BusState {
+            bus: bus.id,
+            voltage: case.microvolts(index, solved.v[index]).ok_or_else(|| beyond("voltage"))?,
+            angle: case.microradians(solved.va[index]).ok_or_else(|| beyond("angle"))?,
+            p: case.mw(p[index]).ok_or_else(|| beyond("injection"))?,
+            q: case.mvar(q[index]).ok_or_else(|| beyond("injection"))?,
+        });
+    }
+    state.voltages = case.buses.iter().enumerate().map(|(index, bus)| (bus.id, (solved.v[index], solved.va[index]))).collect();
+    let unobservable: Vec<BusId> = solved.unobservable.iter().map(|index| case.buses[*index].id).collect();
+    let row = Estimate {
+        island,
+        tick_ms,
+        reference,
+        iterations: solved.iterations as u32,
+        measurements: measurements.len() as u32,
+        pseudo,
+        degrees_of_freedom: solved.degrees_of_freedom as i64,
+        objective_ppm: to_fixed(solved.objective, 1e6).unwrap_or(gridflow_inputs::units::MAX_MAGNITUDE),
+        threshold_ppm: solved.threshold.and_then(|threshold| to_fixed(threshold, 1e6)).unwrap_or(0),
+        buses,
+        unobservable: unobservable.clone(),
+    };
+    let mut answer = vec![EstimationRow::Row(row.into())];
+    let mut audited = Vec::with_capacity(used.len());
+    for (index, reading) in used.iter().enumerate().filter(|(index, _)| solved.used[*index]) {
+        let measurement = &measurements[index];
+        let estimated = in_units(case, measurement.kind, solved.estimated[index]);
+        audited.push(UsedReading { sensor: reading.sensor.id, event_ms: reading.event_ms, value: reading.value, estimated });
+        let weighted = solved.residuals[index].abs() / measurement.sigma;
+        if weighted >= SUSPECT {
+            let row = EstimateResidual {
+                island,
+                sensor: reading.sensor.id,
+                tick_ms,
+                value: reading.value,
+                estimated,
+                residual: reading.value - estimated,
+                weighted_milli: to_fixed(weighted, 1e3).unwrap_or(gridflow_inputs::units::MAX_MAGNITUDE),
+            };
+            answer.push(EstimationRow::Row(row.into()));
+        }
+    }
+    answer.push(EstimationRow::Used(Used { island, tick_ms, readings: audited }));
+    state.cached = Some(cached);
+    Ok((answer, unobservable))
+}
+
+/// The estimator, for the generic solver.
+#[must_use]
+pub fn solve_estimation() -> Solve<GridRow, EstimationState, EstimationRow> {
+    Arc::new(estimate)
+}

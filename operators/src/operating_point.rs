@@ -1,0 +1,93 @@
+//! What an island's loads draw and its units give now: the point decisions start from.
+//!
+//! A bus without units or storage draws what the estimate says flows into it; at the others the load's own meter
+//! counts. What neither reaches stands at the network's nominal value. Stale readings do not count: old data never
+//! looks like fresh data.
+
+use std::collections::BTreeMap;
+
+use gridflow_inputs::ids::{BusId, GeneratorId, LoadId};
+use gridflow_inputs::input::Quantity;
+use gridflow_inputs::network::EquipmentKind;
+use gridflow_inputs::units::{MilliVars, MilliWatts};
+use gridflow_numerics::case::Case;
+
+use crate::decision::BusState;
+use crate::grid::IslandRows;
+use crate::telemetry::STALE_MS;
+
+/// Fresh readings and the estimate of an island.
+#[derive(Debug)]
+pub struct OperatingPoint<'a> {
+    readings: BTreeMap<(Quantity, EquipmentKind, u32), i64>,
+    states: BTreeMap<BusId, &'a BusState>,
+}
+
+impl<'a> OperatingPoint<'a> {
+    /// From an island's rows as known at `now_ms`.
+    #[must_use]
+    pub fn new(rows: &'a IslandRows, now_ms: i64) -> Self {
+        let fresh = rows.readings.iter().filter(|reading| now_ms - reading.event_ms <= STALE_MS);
+        let readings = fresh.map(|reading| ((reading.sensor.quantity, reading.sensor.element, reading.sensor.element_id), reading.value)).collect();
+        let mut states = BTreeMap::new();
+        if let Some(estimate) = rows.estimate.as_ref().filter(|estimate| now_ms - estimate.tick_ms <= STALE_MS) {
+            let known = estimate.buses.iter().filter(|state| estimate.unobservable.binary_search(&state.bus).is_err());
+            states.extend(known.map(|state| (state.bus, state)));
+        }
+        Self { readings, states }
+    }
+
+    /// Voltage magnitude (per unit) and angle of each bus, at the estimate where there is one.
+    #[must_use]
+    pub fn voltages(&self, case: &Case) -> (Vec<f64>, Vec<f64>) {
+        case.buses
+            .iter()
+            .map(|bus| self.states.get(&bus.id).map_or((bus.v_start, bus.va_start), |state| (state.voltage.kv() / bus.base_kv, state.angle.rad())))
+            .unzip()
+    }
+
+    /// Whether there is an estimate of every bus of the case.
+    #[must_use]
+    pub fn is_complete(&self, case: &Case) -> bool {
+        case.buses.iter().all(|bus| self.states.contains_key(&bus.id))
+    }
+
+    /// Output of a unit, per unit, if measured.
+    #[must_use]
+    pub fn generation(&self, case: &Case, unit: GeneratorId) -> Option<f64> {
+        let value = self.readings.get(&(Quantity::ActiveGeneration, EquipmentKind::Generator, unit.0))?;
+        Some(MilliWatts(*value).mw() / case.base_mva)
+    }
+
+    fn metered(&self, case: &Case, load: LoadId) -> Option<(f64, f64)> {
+        let reading = |quantity| self.readings.get(&(quantity, EquipmentKind::Load, load.0)).copied();
+        let (p, q) = (reading(Quantity::ActiveLoad)?, reading(Quantity::ReactiveLoad)?);
+        Some((MilliWatts(p).mw() / case.base_mva, MilliVars(q).mvar() / case.base_mva))
+    }
+
+    /// Puts what loads draw now into a case, in place of their nominal values.
+    pub fn apply(&self, case: &mut Case) {
+        let mut fed = vec![false; case.buses.len()];
+        let units = case.generators.iter().map(|unit| unit.bus).chain(case.storages.iter().map(|unit| unit.bus));
+        units.chain(case.dc_lines.iter().flat_map(|line| [line.from, line.to])).for_each(|bus| fed[bus] = true);
+        let mut nominal = vec![0.0; case.buses.len()];
+        for load in &case.loads {
+            nominal[load.bus] += load.p;
+        }
+        for index in 0..case.loads.len() {
+            let (id, bus) = (case.loads[index].id, case.loads[index].bus);
+            let state = self.states.get(&case.buses[bus].id).filter(|_| !fed[bus] && nominal[bus] != 0.0);
+            let now = match state {
+                Some(state) => {
+                    let share = case.loads[index].p / nominal[bus];
+                    Some((-state.p.mw() / case.base_mva * share, -state.q.mvar() / case.base_mva * share))
+                }
+                None => self.metered(case, id),
+            };
+            if let Some((p, q)) = now {
+                case.loads[index].p = p;
+                case.loads[index].q = q;
+            }
+        }
+    }
+}

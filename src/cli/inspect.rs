@@ -1,0 +1,54 @@
+//! `gridflow inspect`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use gridflow::{EXIT_BAD_INPUT, EXIT_DONE};
+use gridflow_inputs::log::{Inspection, inspect};
+
+use super::{Failed, report};
+
+#[derive(Args)]
+#[command(after_help = "Works on input logs and on each stream of an output directory (DIR/estimate, DIR/price …). Every checksum is tested. Exit code 3 when the log is damaged.")]
+pub(crate) struct InspectArguments {
+    /// Directory of the log.
+    log: PathBuf,
+    /// Print one line of JSON on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &InspectArguments) -> Result<i32, Failed> {
+    let found = inspect(&arguments.log)?;
+    if arguments.json {
+        report::json(&found);
+    } else {
+        print(&found);
+    }
+    Ok(if found.damage.is_some() { EXIT_BAD_INPUT } else { EXIT_DONE })
+}
+
+fn print(found: &Inspection) {
+    let grouped = report::grouped;
+    println!("stream {} of region {}, format {}", found.header.stream, found.header.region, gridflow_inputs::log::FORMAT_VERSION);
+    println!("{} segments, {} bytes, {} epochs, {} rows", found.segments, grouped(found.bytes), grouped(found.epochs), grouped(found.rows));
+    if let (Some(first), Some(last)) = (found.first_epoch, found.last_epoch) {
+        println!("epochs {first} to {last}: {:.1} hours", (last - first) as f64 / 3.6e6);
+    }
+    println!("  {:<18} {:>14} {:>14} {:>8}  event times", "kind", "rows", "bytes", "B/row");
+    for kind in &found.kinds {
+        let span = match (kind.event_first, kind.event_last) {
+            (Some(first), Some(last)) => format!("{first} to {last}"),
+            _ => "-".into(),
+        };
+        let per_row = kind.bytes as f64 / kind.rows.max(1) as f64;
+        println!("  {:<18} {:>14} {:>14} {:>8.2}  {span}", kind.name, grouped(kind.rows), grouped(kind.bytes), per_row);
+    }
+    if let Some(torn) = &found.torn {
+        println!("torn end: {} bytes of segment {} from byte {} hold no complete epoch", torn.bytes, torn.segment, torn.offset);
+    }
+    match &found.damage {
+        Some(damage) => println!("DAMAGED: {damage}"),
+        None => println!("no damage"),
+    }
+}

@@ -1,0 +1,98 @@
+//! The command line: what a user types, what is printed, and the exit codes.
+
+mod demo;
+mod import;
+mod inspect;
+mod replay;
+mod report;
+mod simulate;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{Parser, Subcommand};
+use gridflow::{EXIT_BAD_INPUT, EXIT_INTERNAL, EXIT_USAGE};
+
+/// A smart-grid stream processor: recorded rows in; state, forecasts, dispatch and prices out; the same bits every time.
+#[derive(Parser)]
+#[command(version, about, after_help = "Start with `gridflow demo`. Every command explains itself with --help.\n\nExit codes: 0 done, 2 usage, 3 bad input, 4 verification failed, 5 internal failure, 130 stopped by Ctrl-C.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Simulates a small region, replays it with all cores and tells what happened. Needs no files, takes under a minute.
+    Demo(demo::DemoArguments),
+    /// Simulates a region on a network file and records its rows as a log.
+    Simulate(simulate::SimulateArguments),
+    /// Runs a recorded log through the engine and states the digests of its outputs.
+    Replay(replay::ReplayArguments),
+    /// Tells what is in a log: rows, spans, damage.
+    Inspect(inspect::InspectArguments),
+    /// Checks a network (and historian exports) and turns them into a log.
+    Import(import::ImportArguments),
+}
+
+/// Why a command ended early, with its exit code.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// The exit code.
+    pub(crate) code: i32,
+    /// What to tell the user.
+    pub(crate) error: anyhow::Error,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self { code: EXIT_BAD_INPUT, error: error.into() }
+    }
+}
+
+impl Failed {
+    /// A command line that makes no sense.
+    pub(crate) fn usage(message: impl std::fmt::Display) -> Self {
+        Self { code: EXIT_USAGE, error: anyhow::anyhow!("{message}") }
+    }
+
+    /// A failure that is not the input's fault.
+    pub(crate) fn internal(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: EXIT_INTERNAL, error: error.into() }
+    }
+}
+
+/// A flag that Ctrl-C raises; a second Ctrl-C ends the process at once.
+pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>, Failed> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if raised.swap(true, Ordering::Relaxed) {
+            std::process::exit(gridflow::EXIT_INTERRUPTED);
+        }
+        eprintln!("stopping after the present epoch; press Ctrl-C again to stop at once");
+    })
+    .map_err(Failed::internal)?;
+    Ok(stop)
+}
+
+/// Runs the command line; gives the exit code.
+pub(crate) fn run() -> i32 {
+    let arguments = Arguments::parse();
+    gridflow::engine::stop_process_on_panic();
+    let result = match arguments.command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
+    };
+    match result {
+        Ok(code) => code,
+        Err(Failed { code, error }) => {
+            eprintln!("gridflow: {error:#}");
+            code
+        }
+    }
+}
+

@@ -1,0 +1,76 @@
+//! What commands print: progress on a terminal, summaries on standard output.
+
+use std::io::IsTerminal;
+
+use gridflow::replay::ReplaySummary;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Whether a person watches.
+pub(crate) fn on_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// A progress bar on a terminal; nothing in a pipe.
+pub(crate) fn progress(length: u64, what: &'static str) -> ProgressBar {
+    if !on_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{msg} {bar:40} {percent}% {elapsed} (about {eta} left)").expect("the template is valid");
+    ProgressBar::new(length).with_style(style).with_message(what)
+}
+
+/// Number of worker threads when none is asked for: all cores.
+pub(crate) fn all_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A number with thin groups of three, for reading.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Prints a value as one line of JSON.
+pub(crate) fn json(value: &impl serde::Serialize) {
+    println!("{}", serde_json::to_string(value).expect("summaries are plain data"));
+}
+
+/// Prints a replay for reading.
+pub(crate) fn replay(summary: &ReplaySummary) {
+    println!(
+        "region {}: {} rows in {} epochs, {} workers, {:.1} s",
+        summary.region,
+        grouped(summary.rows),
+        grouped(summary.epochs),
+        summary.workers,
+        summary.seconds
+    );
+    println!("  {:<18} {:>12}  digest", "stream", "changes");
+    for (name, stream) in &summary.streams {
+        println!("  {:<18} {:>12}  {}", name, grouped(stream.rows), &stream.digest[..16]);
+    }
+    println!("digest {}", summary.digest);
+    println!("fingerprint {}", summary.fingerprint);
+    if let Some(torn) = &summary.torn {
+        println!("the log's end is torn: {} bytes of segment {} from byte {} hold no complete epoch and were left out", torn.bytes, torn.segment, torn.offset);
+    }
+    match (&summary.difference, summary.verified) {
+        (Some(first), _) => {
+            println!("DIFFERS first at epoch {}, stream {}, row {}", first.epoch, first.stream, first.row);
+            println!("  expected {}", first.expected.as_deref().unwrap_or("nothing"));
+            println!("  found    {}", first.found.as_deref().unwrap_or("nothing"));
+        }
+        (None, Some(_)) => println!("verified: the same rows in every stream"),
+        (None, None) => {}
+    }
+    if summary.interrupted {
+        println!("stopped by Ctrl-C at epoch {}; run again for the rest", summary.last_epoch.unwrap_or(0));
+    }
+}

@@ -1,0 +1,159 @@
+//! Replay: a recorded log through the engine, to digests, an output log, and a comparison with an earlier one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use gridflow_inputs::Epoch;
+use gridflow_inputs::log::{LogError, LogReader, Torn};
+use gridflow_operators::seal::Sealed;
+use serde::Serialize;
+
+use crate::clock::Stopwatch;
+use crate::engine::{self, EngineConfig, EngineError};
+use crate::journal::{Difference, Journal, JournalError, StreamSummary};
+
+/// What to replay and how.
+#[derive(Clone, Debug, Default)]
+pub struct ReplayConfig {
+    /// The input log.
+    pub log: PathBuf,
+    /// Workers, processes, pace.
+    pub engine: EngineConfig,
+    /// Outputs of earlier epochs are computed and not written.
+    pub from: Option<Epoch>,
+    /// The last epoch to feed.
+    pub to: Option<Epoch>,
+    /// Where to write the output log.
+    pub out: Option<PathBuf>,
+    /// An earlier output log to compare with.
+    pub verify: Option<PathBuf>,
+}
+
+/// What a replay came to. Serialised, this is what `--json` prints.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReplaySummary {
+    /// Name of the region.
+    pub region: String,
+    /// Input rows without ticks.
+    pub rows: u64,
+    /// Epochs.
+    pub epochs: u64,
+    /// First epoch.
+    pub first_epoch: Option<Epoch>,
+    /// Last epoch.
+    pub last_epoch: Option<Epoch>,
+    /// Digest of all streams.
+    pub digest: String,
+    /// Each stream.
+    pub streams: BTreeMap<String, StreamSummary>,
+    /// Build and kind of machine the bits are promised for.
+    pub fingerprint: String,
+    /// Worker threads of this process.
+    pub workers: usize,
+    /// Wall time.
+    pub seconds: f64,
+    /// Whether Ctrl-C stopped it before the end.
+    pub interrupted: bool,
+    /// The torn end of the log, if it is torn.
+    pub torn: Option<Torn>,
+    /// Whether the outputs agree with those given to compare with; absent when none were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<bool>,
+    /// The first difference from them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Difference>,
+}
+
+/// Why a replay failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The input log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The engine stopped.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The outputs cannot be kept or compared.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The log has no epoch.
+    #[error("the log at {} holds no complete epoch: record one with `gridflow simulate`", log.display())]
+    Empty {
+        /// The log.
+        log: PathBuf,
+    },
+}
+
+/// Watches a replay: called with each epoch as it is fed, and with each sealed epoch before it is kept.
+pub trait Watch: Send {
+    /// An epoch is fed.
+    fn fed(&mut self, _epoch: Epoch) {}
+    /// An epoch of a stream is sealed.
+    fn sealed(&mut self, _sealed: &Sealed) {}
+}
+
+impl Watch for () {}
+
+/// Opens a log and gives its region's name.
+///
+/// # Errors
+/// When there is no readable log.
+pub fn open(log: &Path) -> Result<LogReader, LogError> {
+    LogReader::open(log)
+}
+
+/// Replays a log.
+///
+/// # Errors
+/// When the log, the engine or the output directory fails; see [`ReplayError`].
+pub fn replay(config: &ReplayConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Result<ReplaySummary, ReplayError> {
+    let stopwatch = Stopwatch::start();
+    let reader = Mutex::new(open(&config.log)?);
+    let region = reader.lock().expect("not yet shared").header().region.clone();
+    let first_process = config.engine.cluster.as_ref().is_none_or(|cluster| cluster.process == 0);
+    let out = config.out.as_deref().filter(|_| first_process);
+    let verify = config.verify.as_deref().filter(|_| first_process);
+    let mut journal = Journal::open(&region, out, config.from.unwrap_or(0), verify)?;
+    let watch = Mutex::new(watch);
+
+    let last = config.to.unwrap_or(Epoch::MAX);
+    let epochs = std::iter::from_fn(|| reader.lock().expect("one reader").next())
+        .take_while(|batch| batch.as_ref().map_or(true, |batch| batch.epoch <= last));
+    let report = engine::run(
+        &config.engine,
+        epochs,
+        stop,
+        |epoch| watch.lock().expect("watches do not panic").fed(epoch),
+        |sealed| {
+            watch.lock().expect("watches do not panic").sealed(&sealed);
+            journal.take(sealed);
+        },
+    );
+    // What was sealed is kept even when the input turned out to be damaged further on.
+    let span = report.as_ref().ok().and_then(|report| report.span);
+    let kept = journal.close(span.map(|(_, last)| last));
+    let report = report?;
+    let kept = kept?;
+    if report.epochs == 0 && !report.interrupted {
+        return Err(ReplayError::Empty { log: config.log.clone() });
+    }
+    let torn = reader.into_inner().expect("one reader").torn().cloned();
+    Ok(ReplaySummary {
+        region,
+        rows: report.rows,
+        epochs: report.epochs,
+        first_epoch: span.map(|(first, _)| first),
+        last_epoch: span.map(|(_, last)| last),
+        digest: kept.digests.digest,
+        streams: kept.digests.streams,
+        fingerprint: kept.digests.fingerprint,
+        workers: config.engine.workers,
+        seconds: stopwatch.elapsed().as_secs_f64(),
+        interrupted: report.interrupted,
+        torn,
+        verified: verify.map(|_| kept.difference.is_none()),
+        difference: kept.difference,
+    })
+}
