@@ -6,6 +6,8 @@
 
 mod build;
 mod measurement;
+#[cfg(test)]
+mod tests;
 
 pub use build::CaseError;
 pub use measurement::{CaseMeasurement, MeasurementKind};

@@ -3,5 +3,7 @@
 
 pub mod admittance;
 pub mod case;
+pub mod estimation;
 pub mod power_flow;
 pub mod sparse;
+pub mod statistics;

@@ -3,7 +3,8 @@
 //! Up-looking and simplicial (row k of L from the rows above it), on an approximate-minimum-degree order. The matrix may be
 //! indefinite (negative reactances) as long as no pivot vanishes. A pivot counts as zero when it is lost in the
 //! rounding of the terms it is the difference of, so the test does not depend on the matrix's scale. Zero pivots of a
-//! positive semidefinite matrix span its null space. After T. Davis, "Direct Methods for Sparse Linear Systems".
+//! positive semidefinite matrix span its null space; to find them all, the rounding that small pivots before them have
+//! magnified counts too. After T. Davis, "Direct Methods for Sparse Linear Systems".
 
 use super::Pattern;
 
@@ -15,8 +16,8 @@ pub struct ZeroPivot {
     pub row: usize,
 }
 
-/// A pivot below this share of the terms it is the difference of is zero, in [`Ldlt::factor`].
-const LOST: f64 = 1e-13;
+/// A pivot below this share of the terms it is the difference of is lost in rounding.
+const LOST: f64 = 1e-14;
 
 /// A symbolic analysis with the numeric factor last computed on it.
 #[derive(Clone, Debug)]
@@ -145,29 +146,31 @@ impl Ldlt {
     /// # Panics
     /// When the number of values is not that of the pattern.
     pub fn factor(&mut self, values: &[f64]) -> Result<(), ZeroPivot> {
-        self.eliminate(values, LOST, false)
+        self.eliminate(values, false)
     }
 
     /// Factors like [`factor`](Self::factor), but holds the unknown of each zero pivot at 0 and goes on; returns those
     /// unknowns, ascending.
     ///
-    /// A pivot is zero below `tolerance` times the terms it is the difference of. For a positive semidefinite matrix
-    /// the count is its rank deficiency, and [`solve`](Self::solve) gives a solution wherever there is one.
+    /// For a positive semidefinite matrix the count is its rank deficiency, and [`solve`](Self::solve) gives a solution
+    /// wherever there is one. What cannot be told from zero for rounding counts as zero.
     ///
     /// # Panics
     /// When the number of values is not that of the pattern.
-    pub fn factor_holding(&mut self, values: &[f64], tolerance: f64) -> Vec<usize> {
-        self.eliminate(values, tolerance, true).expect("zero pivots are held, not reported");
+    pub fn factor_holding(&mut self, values: &[f64]) -> Vec<usize> {
+        self.eliminate(values, true).expect("zero pivots are held, not reported");
         let mut held = Vec::from_iter(self.zero.iter().map(|&k| self.order[k]));
         held.sort_unstable();
         held
     }
 
-    fn eliminate(&mut self, values: &[f64], tolerance: f64, hold: bool) -> Result<(), ZeroPivot> {
+    fn eliminate(&mut self, values: &[f64], hold: bool) -> Result<(), ZeroPivot> {
         assert_eq!(values.len(), self.slots, "one value per slot of the analysed pattern");
         let n = self.size();
         self.zero.clear();
         let mut work = vec![0.0; n];
+        // Rounding errors of the pivots: their own, and when null vectors are sought those of pivots before them by their share.
+        let mut errors = vec![0.0; n];
         // End of the part of each column of L that is computed so far.
         let mut ends = self.lower_starts[..n].to_vec();
         for k in 0..n {
@@ -175,7 +178,7 @@ impl Ldlt {
                 work[row] = values[slot];
             }
             let mut pivot = self.diagonal[k].map_or(0.0, |slot| values[slot]);
-            let mut terms = pivot.abs();
+            let (mut terms, mut inherited) = (pivot.abs(), 0.0);
             for &i in &self.row_columns[self.row_starts[k]..self.row_starts[k + 1]] {
                 let i = i as usize;
                 let y = std::mem::take(&mut work[i]);
@@ -186,11 +189,13 @@ impl Ldlt {
                 let l = y / self.pivots[i];
                 pivot -= l * y;
                 terms += (l * y).abs();
+                inherited += l * l * errors[i];
                 self.lower[end] = l;
                 ends[i] = end + 1;
             }
             // A pivot that is no number is greater than nothing, so it counts as zero too.
-            let regular = pivot.abs() > tolerance * terms;
+            errors[k] = LOST * terms + if hold { inherited } else { 0.0 };
+            let regular = pivot.abs() > errors[k];
             if !regular {
                 if !hold {
                     return Err(ZeroPivot { row: self.order[k] });
@@ -320,7 +325,7 @@ mod tests {
             }
             let matrix = Matrix::from_triplets(20, 20, &triplets);
             let mut ldlt = Ldlt::analyze(matrix.pattern());
-            let held = ldlt.factor_holding(matrix.values(), 1e-12);
+            let held = ldlt.factor_holding(matrix.values());
             let mut roots = Vec::from_iter(held.iter().map(|&k| label[k]));
             roots.sort_unstable();
             let mut components = label.clone();
@@ -341,7 +346,7 @@ mod tests {
         let mut ldlt = Ldlt::analyze(matrix.pattern());
         let ZeroPivot { row } = ldlt.factor(matrix.values()).unwrap_err();
         assert!(row == 1 || row == 2, "row {row} is regular");
-        assert_eq!(ldlt.factor_holding(matrix.values(), 1e-12), [row]);
+        assert_eq!(ldlt.factor_holding(matrix.values()), [row]);
         let mut x = [2.0, 6.0, 6.0, 1e-300];
         ldlt.solve(&mut x);
         assert_eq!((x[0], x[1] + x[2], x[row], x[3]), (1.0, 2.0, 0.0, 1.0));

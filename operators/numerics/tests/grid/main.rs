@@ -1,4 +1,5 @@
 //! Power flow and estimation on published networks.
 
+mod estimation;
 mod power_flow;
 mod support;

@@ -128,3 +128,28 @@ pub(crate) fn network(text: &str) -> Network {
     }
     network
 }
+
+/// Normally distributed numbers from a seed: splitmix64 and Box-Muller.
+pub(crate) struct Noise(pub(crate) u64);
+
+impl Noise {
+    /// 64 random bits.
+    pub(crate) fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Above 0, at most 1.
+    fn uniform(&mut self) -> f64 {
+        ((self.bits() >> 11) + 1) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Mean 0, standard deviation 1.
+    pub(crate) fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * libm::log(self.uniform())).sqrt();
+        radius * libm::cos(2.0 * PI * self.uniform())
+    }
+}
