@@ -109,8 +109,8 @@ impl BlockReader {
             }
         }
         let known = Index::load(dir);
-        let bytes = reader.segment.header.write()?;
-        let known = known.as_ref().and_then(|index| index.of(reader.segment.header.number, &bytes));
+        let header_crc = reader.segment.header.own_crc()?;
+        let known = known.as_ref().and_then(|index| index.of(reader.segment.header.number, header_crc));
         let entry = known.and_then(|known| known.entries.iter().rfind(|entry| entry.epoch <= epoch));
         if let Some(entry) = entry {
             let start = reader.segment.position;
@@ -167,7 +167,10 @@ impl BlockReader {
                 Opened::Segment(next) => {
                     check_identity(&self.header, &next)?;
                     let SegmentHeader { base_epoch, link, log, .. } = &next.header;
-                    if *base_epoch != self.segment.floor || *link != self.segment.link || log.term < self.segment.header.log.term {
+                    if *base_epoch != self.segment.floor
+                        || self.segment.link.is_some_and(|due| due != *link)
+                        || log.term < self.segment.header.log.term
+                    {
                         return Err(
                             next.damage(0, "the segment does not continue the one before it: epochs are missing or it is of another log")
                         );

@@ -6,7 +6,9 @@
 
 use super::columns;
 use super::directory::{WriteLock, count_segments, segment_path, sync_directory};
-use super::frame::{COMMIT, EPOCH_ROWS, FRAME_ROWS, FrameHeader, MAGIC, PAYLOAD_BYTES, RECORDS, SEGMENT_HEADER, SegmentHeader, crc};
+use super::frame::{
+    COMMIT, EPOCH_ROWS, FRAME_CRC_AT, FRAME_ROWS, FrameHeader, MAGIC, PAYLOAD_BYTES, RECORDS, SEGMENT_HEADER, SegmentHeader, crc,
+};
 use super::index::{Index, SegmentIndex};
 use super::segment::{Opened, Segment, Step};
 use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, io_error, record_fingerprint};
@@ -84,11 +86,12 @@ impl LogWriter {
             }
             _ => return Err(LogError::Exists { dir: dir.to_owned() }),
         }
-        let bytes = SegmentHeader { log: header.clone(), number: 1, base_epoch: 0, link: 0 }.write()?;
+        let first = SegmentHeader { log: header.clone(), number: 1, base_epoch: 0, link: 0 };
+        let bytes = first.write()?;
         let mut file = create_segment(&path)?;
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|source| io_error(&path, "write", source))?;
         sync_directory(dir)?;
-        let index = Index { segments: vec![SegmentIndex::new(&bytes)] };
+        let index = Index { segments: vec![SegmentIndex::new(&first)?] };
         let dir = dir.to_owned();
         let length = bytes.len() as u64;
         let builder = Builder::default();
@@ -146,7 +149,7 @@ impl LogWriter {
             check_schema(dir, &header, fingerprint(&Kind::schema()))?;
         }
         segment.last = segment.header.base_epoch.checked_sub(1);
-        let mut last_index = SegmentIndex::new(&segment.header.write()?);
+        let mut last_index = SegmentIndex::new(&segment.header)?;
         let mut scratch = Vec::new();
         let torn = loop {
             match segment.step()? {
@@ -178,7 +181,8 @@ impl LogWriter {
             });
         }
         index.segments.push(last_index);
-        let (dir, length, last, link) = (dir.to_owned(), segment.position, segment.last, segment.link);
+        let (dir, length, last, link) =
+            (dir.to_owned(), segment.position, segment.last, segment.link.expect("the segment was walked from its beginning"));
         let builder = Builder::default();
         Ok(Self {
             dir,
@@ -313,7 +317,7 @@ impl LogWriter {
         self.index.segments.last_mut().expect("there is a segment").note(epoch, self.length, first.own_crc());
         self.length += self.builder.out.len() as u64;
         self.last = Some(epoch);
-        self.link = commit.own_crc();
+        self.link = commit.chain(self.link);
         self.unsynced += 1;
         match self.options.sync {
             Sync::EveryEpoch => self.sync(),
@@ -335,13 +339,14 @@ impl LogWriter {
         self.sync()?;
         let number = self.number + 1;
         let base_epoch = self.last.map_or(0, |last| last.saturating_add(1));
-        let bytes = SegmentHeader { log: self.header.clone(), number, base_epoch, link: self.link }.write()?;
+        let header = SegmentHeader { log: self.header.clone(), number, base_epoch, link: self.link };
+        let bytes = header.write()?;
         let path = segment_path(&self.dir, number);
         let failed = |source| LogError::Write { path: path.clone(), last_epoch: self.last, source };
         let mut file = File::options().append(true).create_new(true).open(&path).map_err(failed)?;
         file.write_all(&bytes).map_err(failed)?;
         sync_directory(&self.dir)?;
-        self.index.segments.push(SegmentIndex::new(&bytes));
+        self.index.segments.push(SegmentIndex::new(&header)?);
         (self.file, self.path, self.number, self.length) = (file, path, number, bytes.len() as u64);
         Ok(())
     }
@@ -362,7 +367,7 @@ pub(super) fn check_schema(dir: &Path, header: &Header, expected: u64) -> Result
 /// The stored index of an earlier segment, if it is that segment's and was complete: the index knew the next one.
 fn reuse(dir: &Path, number: u32, stored: &Index) -> Result<Option<SegmentIndex>, LogError> {
     let Opened::Segment(segment) = Segment::open(&segment_path(dir, number), number, None)? else { return Ok(None) };
-    Ok(stored.of(number, &segment.header.write()?).filter(|_| (number as usize) < stored.segments.len()).cloned())
+    Ok(stored.of(number, segment.header.own_crc()?).filter(|_| (number as usize) < stored.segments.len()).cloned())
 }
 
 fn push_order(order: i64, columns: &mut [Column]) {
@@ -449,7 +454,7 @@ impl Builder {
             payload_crc: crc(stored),
         };
         let bytes = header.write();
-        self.headers.update(&bytes);
+        self.headers.update(&bytes[..FRAME_CRC_AT]);
         self.out.extend_from_slice(&bytes);
         self.out.extend_from_slice(stored);
         self.frames += 1;
