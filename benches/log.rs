@@ -1,7 +1,9 @@
 //! How fast readings enter and leave the recorded log: one core, one million measurements in epochs of 10,000.
 //!
 //! `cargo bench --bench log`. Rates are readings a second and, beside them, bytes of segment files a second. The readings
-//! come like SCADA's: sensors in order, times with jitter, values with noise of a few hundred watts to megawatts.
+//! come like SCADA's: sensors in order, times with jitter, values with noise; one in a thousand is doubtful.
+
+#![allow(clippy::print_stdout)] // bytes a reading is a figure too
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};

@@ -122,14 +122,15 @@ impl Segment {
         self.buffer_at = offset;
     }
 
-    /// The header of the frame at `offset`, if a whole and right one lies there.
+    /// The header of the frame at `offset`, if a whole and right one lies there. The walk stays where it is.
     pub(super) fn peek(&mut self, offset: u64) -> Result<Option<FrameHeader>, LogError> {
-        self.seek(offset, self.floor);
         if offset.checked_add(FRAME_HEADER as u64).is_none_or(|end| end > self.length) {
             return Ok(None);
         }
-        let bytes = self.bytes(offset, FRAME_HEADER)?.try_into().expect("a frame header was asked for");
-        Ok(FrameHeader::read(bytes).ok())
+        let mut bytes = [0; FRAME_HEADER];
+        let read = self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.read_exact(&mut bytes));
+        read.map_err(|source| io_error(&self.path, "read", source))?;
+        Ok(FrameHeader::read(&bytes).ok())
     }
 
     /// Passes one epoch.

@@ -4,16 +4,14 @@
 //! depends on the data alone. After a failed write the writer takes no more: what the disk then holds is unknown, and
 //! reopening finds out.
 
-use super::columns;
+use super::builder::Builder;
 use super::directory::{WriteLock, count_segments, segment_path, sync_directory};
-use super::frame::{
-    COMMIT, EPOCH_ROWS, FRAME_CRC_AT, FRAME_ROWS, FrameHeader, MAGIC, PAYLOAD_BYTES, RECORDS, SEGMENT_HEADER, SegmentHeader, crc,
-};
+use super::frame::{EPOCH_ROWS, FrameHeader, MAGIC, RECORDS, SEGMENT_HEADER, SegmentHeader};
 use super::index::{Index, SegmentIndex};
 use super::segment::{Opened, Segment, Step};
 use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, io_error, record_fingerprint};
 use crate::input::{Epoch, Input, Kind};
-use crate::row::{Column, Record, Storage};
+use crate::row::Record;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -43,9 +41,6 @@ impl Default for Options {
         Self { segment_bytes: 64 << 20, sync: Sync::EveryEpoch }
     }
 }
-
-/// A frame is closed early when its byte columns hold this much.
-const FRAME_BYTES: usize = 8 << 20;
 
 /// The one writer of a log.
 #[derive(Debug)]
@@ -239,11 +234,7 @@ impl LogWriter {
         self.begin(epoch, rows.len())?;
         for (row, sequence) in rows.iter().zip(0i64..) {
             let kind = row.kind();
-            let slot = self.builder.slot(kind as u16, kind.fields());
-            let columns = &mut self.builder.kinds[slot].columns;
-            push_order(sequence, columns);
-            row.push(&mut columns[1..]);
-            self.builder.flush_when_full(slot, epoch)?;
+            self.builder.row(epoch, kind as u16, kind.fields(), sequence, |columns| row.push(columns))?;
         }
         self.commit(epoch, rows.len())
     }
@@ -259,11 +250,7 @@ impl LogWriter {
         check_schema(&self.dir, &self.header, record_fingerprint::<R>())?;
         self.begin(epoch, rows.len())?;
         for (row, difference) in rows {
-            let slot = self.builder.slot(RECORDS, R::FIELDS);
-            let columns = &mut self.builder.kinds[slot].columns;
-            push_order(*difference, columns);
-            row.push(&mut columns[1..]);
-            self.builder.flush_when_full(slot, epoch)?;
+            self.builder.row(epoch, RECORDS, R::FIELDS, *difference, |columns| row.push(columns))?;
         }
         self.commit(epoch, rows.len())
     }
@@ -368,122 +355,6 @@ pub(super) fn check_schema(dir: &Path, header: &Header, expected: u64) -> Result
 fn reuse(dir: &Path, number: u32, stored: &Index) -> Result<Option<SegmentIndex>, LogError> {
     let Opened::Segment(segment) = Segment::open(&segment_path(dir, number), number, None)? else { return Ok(None) };
     Ok(stored.of(number, segment.header.own_crc()?).filter(|_| (number as usize) < stored.segments.len()).cloned())
-}
-
-fn push_order(order: i64, columns: &mut [Column]) {
-    let Some(Column::Integers(values)) = columns.first_mut() else { unreachable!("the order column holds integers") };
-    values.push(order);
-}
-
-/// Columns of one kind under construction; the order column first. Kept between epochs for their memory.
-#[derive(Debug)]
-struct KindColumns {
-    code: u16,
-    columns: Vec<Column>,
-    has_bytes: bool,
-}
-
-/// The bytes of one epoch under construction.
-#[derive(Debug, Default)]
-struct Builder {
-    /// By code.
-    kinds: Vec<KindColumns>,
-    /// The slot used last: rows of a kind come in runs.
-    recent: usize,
-    out: Vec<u8>,
-    raw: Vec<u8>,
-    frames: u32,
-    headers: crc32fast::Hasher,
-}
-
-impl Builder {
-    fn clear(&mut self) {
-        self.kinds.iter_mut().for_each(|kind| clear(&mut kind.columns));
-        self.out.clear();
-        self.frames = 0;
-        self.headers = crc32fast::Hasher::new();
-    }
-
-    /// Where the columns of a kind are.
-    fn slot(&mut self, code: u16, fields: &[(&str, Storage)]) -> usize {
-        if self.kinds.get(self.recent).is_none_or(|kind| kind.code != code) {
-            self.recent = self.kinds.partition_point(|kind| kind.code < code);
-            if self.kinds.get(self.recent).is_none_or(|kind| kind.code != code) {
-                let storages = std::iter::once(Storage::Integer).chain(fields.iter().map(|(_, storage)| *storage));
-                let has_bytes = storages.clone().any(|storage| storage == Storage::Bytes);
-                self.kinds.insert(self.recent, KindColumns { code, columns: storages.map(Column::new).collect(), has_bytes });
-            }
-        }
-        self.recent
-    }
-
-    fn flush_when_full(&mut self, slot: usize, epoch: Epoch) -> Result<(), LogError> {
-        let kind = &self.kinds[slot];
-        let bytes = |column: &Column| if let Column::Bytes { data, .. } = column { data.len() } else { 0 };
-        let full =
-            kind.columns[0].len() >= FRAME_ROWS as usize || kind.has_bytes && kind.columns.iter().map(bytes).sum::<usize>() >= FRAME_BYTES;
-        if full { self.frame(slot, epoch) } else { Ok(()) }
-    }
-
-    /// Turns the columns of one kind into a frame.
-    fn frame(&mut self, slot: usize, epoch: Epoch) -> Result<(), LogError> {
-        let KindColumns { code, columns, .. } = &mut self.kinds[slot];
-        let rows = columns[0].len();
-        if rows == 0 {
-            return Ok(());
-        }
-        self.raw.clear();
-        columns::encode(columns, &mut self.raw);
-        if self.raw.len() > PAYLOAD_BYTES as usize {
-            return Err(LogError::TooLarge {
-                epoch,
-                what: format!("a frame of {rows} rows of kind {code} takes {} bytes", self.raw.len()),
-            });
-        }
-        let compressed = lz4_flex::block::compress(&self.raw);
-        let smaller = compressed.len() < self.raw.len();
-        let stored = if smaller { &compressed } else { &self.raw };
-        let header = FrameHeader {
-            code: *code,
-            compressed: smaller,
-            columns: columns.len() as u8,
-            rows: rows as u32,
-            epoch,
-            raw: self.raw.len() as u32,
-            stored: stored.len() as u32,
-            payload_crc: crc(stored),
-        };
-        let bytes = header.write();
-        self.headers.update(&bytes[..FRAME_CRC_AT]);
-        self.out.extend_from_slice(&bytes);
-        self.out.extend_from_slice(stored);
-        self.frames += 1;
-        clear(columns);
-        Ok(())
-    }
-
-    /// Writes what is left, kind by kind, and the commit frame, which is returned.
-    fn finish(&mut self, epoch: Epoch, rows: u32) -> Result<FrameHeader, LogError> {
-        for slot in 0..self.kinds.len() {
-            self.frame(slot, epoch)?;
-        }
-        let payload_crc = self.headers.clone().finalize();
-        let commit = FrameHeader { code: COMMIT, compressed: false, columns: 0, rows, epoch, raw: self.frames, stored: 0, payload_crc };
-        self.out.extend_from_slice(&commit.write());
-        Ok(commit)
-    }
-}
-
-fn clear(columns: &mut [Column]) {
-    for column in columns {
-        match column {
-            Column::Integers(values) => values.clear(),
-            Column::Bytes { ends, data } => {
-                ends.clear();
-                data.clear();
-            }
-        }
-    }
 }
 
 #[cfg(test)]

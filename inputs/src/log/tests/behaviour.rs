@@ -261,6 +261,7 @@ fn each_thing_that_is_no_log_has_its_own_error() {
 
 #[cfg(unix)]
 #[test]
+#[allow(clippy::print_stdout)] // a test that cannot show anything says so
 fn a_directory_that_cannot_be_written_is_named() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();

@@ -157,8 +157,11 @@ fn a_frame_of_another_recording_does_not_fit_the_commit_frame() {
     assert!(outcome.error.is_some_and(|error| error.to_string().contains("does not fit the frames")));
 }
 
+/// Code, rows, columns, whether compressed, stated length of the columns, payload.
+type Crafted = (u16, u32, u8, bool, u32, Vec<u8>);
+
 /// A log of one segment with the given frames, all checksums right.
-fn crafted(dir: &Path, frames: &[(u16, u32, u8, bool, u32, Vec<u8>)]) {
+fn crafted(dir: &Path, frames: &[Crafted]) {
     let header = SegmentHeader { log: Header::input("north"), number: 1, base_epoch: 0, link: 0 };
     let mut bytes = header.write().unwrap().to_vec();
     let mut headers = Vec::new();
