@@ -32,7 +32,9 @@ const NAME_BYTES: usize = 96;
 const REGION_AT: usize = 48;
 const STREAM_AT: usize = REGION_AT + NAME_BYTES;
 const SEGMENT_CRC_AT: usize = SEGMENT_HEADER - 4;
-const FRAME_CRC_AT: usize = FRAME_HEADER - 4;
+/// Where a frame header's own CRC is. What is summed over headers stops before it: a CRC over bytes and their CRC is the
+/// same whatever the bytes are.
+pub(super) const FRAME_CRC_AT: usize = FRAME_HEADER - 4;
 
 /// First thing in a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +45,7 @@ pub(super) struct SegmentHeader {
     pub(super) number: u32,
     /// Least epoch it may hold: one more than the last epoch of the segment before it, 0 in the first.
     pub(super) base_epoch: Epoch,
-    /// CRC of the commit frame before it, 0 in the first: ties the segments of one log together.
+    /// All commit frames before it chained by their CRCs, 0 in the first: ties the segments of one recording together.
     pub(super) link: u32,
 }
 
@@ -64,7 +66,7 @@ pub(super) struct FrameHeader {
     pub(super) raw: u32,
     /// Length of what follows in the file; 0 in a commit frame.
     pub(super) stored: u32,
-    /// CRC of what follows; in a commit frame, of the frame headers of the epoch.
+    /// CRC of what follows; in a commit frame, of the frame headers of the epoch without their own CRCs.
     pub(super) payload_crc: u32,
 }
 
@@ -138,6 +140,11 @@ impl SegmentHeader {
         }
         Ok(header)
     }
+
+    /// CRC of the header, as it stands in the file.
+    pub(super) fn own_crc(&self) -> Result<u32, LogError> {
+        Ok(u32::from_le_bytes(array(&self.write()?, SEGMENT_CRC_AT)))
+    }
 }
 
 impl FrameHeader {
@@ -196,5 +203,13 @@ impl FrameHeader {
     /// CRC of the header itself, as it stands in the file.
     pub(super) fn own_crc(&self) -> u32 {
         u32::from_le_bytes(array(&self.write(), FRAME_CRC_AT))
+    }
+
+    /// The link behind this commit frame, from the link before it.
+    pub(super) fn chain(&self, link: u32) -> u32 {
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&link.to_le_bytes());
+        bytes[4..].copy_from_slice(&self.own_crc().to_le_bytes());
+        crc(&bytes)
     }
 }

@@ -6,7 +6,7 @@
 //! segment from its beginning. So a missing, old or foreign index costs time and nothing else.
 
 use super::directory::segment_path;
-use super::frame::crc;
+use super::frame::{SegmentHeader, crc};
 use super::segment::{Frames, Opened, Segment, Step};
 use super::{LogError, io_error};
 use crate::input::Epoch;
@@ -30,7 +30,7 @@ pub(super) struct Entry {
 /// The entries of one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SegmentIndex {
-    /// CRC of the bytes of the segment's header, to know it by.
+    /// CRC of the segment's header, to know it by.
     pub(super) header_crc: u32,
     pub(super) entries: Vec<Entry>,
 }
@@ -43,8 +43,8 @@ pub(super) struct Index {
 
 impl SegmentIndex {
     /// Without entries yet.
-    pub(super) fn new(header_bytes: &[u8]) -> Self {
-        Self { header_crc: crc(header_bytes), entries: Vec::new() }
+    pub(super) fn new(header: &SegmentHeader) -> Result<Self, LogError> {
+        Ok(Self { header_crc: header.own_crc()?, entries: Vec::new() })
     }
 
     /// Notes an epoch, if it is the first to begin in its stretch.
@@ -65,7 +65,7 @@ impl SegmentIndex {
             let what = "the segment ends inside its header, but others follow".to_owned();
             return Err(LogError::Damage { segment: number, offset: 0, epoch: None, what });
         };
-        let mut index = Self::new(&segment.header.write()?);
+        let mut index = Self::new(&segment.header)?;
         loop {
             match segment.step()? {
                 Step::Epoch(frames) => index.note_frames(&frames),
@@ -123,8 +123,8 @@ impl Index {
     }
 
     /// Entries of segment `number`, if they were made from a segment with this header.
-    pub(super) fn of(&self, number: u32, header_bytes: &[u8]) -> Option<&SegmentIndex> {
+    pub(super) fn of(&self, number: u32, header_crc: u32) -> Option<&SegmentIndex> {
         let segment = self.segments.get(number as usize - 1)?;
-        (segment.header_crc == crc(header_bytes)).then_some(segment)
+        (segment.header_crc == header_crc).then_some(segment)
     }
 }

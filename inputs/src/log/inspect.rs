@@ -3,7 +3,8 @@
 //! Everything is read and every checksum tested, so that a log this calls whole can be read whole.
 
 use super::directory::{count_segments, segment_path};
-use super::reader::{Block, BlockReader, input_rows};
+use super::reader::{Block, BlockReader};
+use super::rows::input_rows;
 use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, io_error};
 use crate::input::{Epoch, Kind};
 use crate::row::Column;

@@ -6,15 +6,18 @@
 //! * the bytes are a function of the header, the options and the rows alone: no times, no paths, no chance;
 //! * reading never skips silently: what is torn is reported, what is damaged is an error naming segment, offset, epoch.
 //!
-//! `columns` packs values, `frame` is the byte layout, `segment` walks a file, `directory` knows names and locks,
-//! `index` finds an epoch, `writer`, `reader` and `inspect` are what others use. The crate's front page has every byte.
+//! `columns` packs values, `frame` is the byte layout, `builder` makes frames of rows and `rows` rows of columns,
+//! `segment` walks a file, `directory` knows names and locks, `index` finds an epoch; `writer`, `reader` and `inspect`
+//! are what others use. The crate's front page has every byte.
 
+mod builder;
 mod columns;
 mod directory;
 mod frame;
 mod index;
 mod inspect;
 mod reader;
+mod rows;
 mod segment;
 #[cfg(test)]
 pub(crate) mod strategy;

@@ -5,13 +5,15 @@
 
 use super::columns;
 use super::directory::{count_segments, segment_path};
-use super::frame::{FrameHeader, RECORDS, SegmentHeader};
+use super::frame::{FRAME_HEADER, SegmentHeader};
+
 use super::index::Index;
+use super::rows::{input_rows, record_rows};
 use super::segment::{Frames, Opened, Segment, Step};
 use super::writer::check_schema;
 use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, record_fingerprint};
-use crate::input::{Epoch, Input, Kind, Measurement};
-use crate::row::{Column, DecodeError, Record, Storage};
+use crate::input::{Epoch, Input, Kind};
+use crate::row::{Column, DecodeError, Record};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
@@ -109,17 +111,12 @@ impl BlockReader {
             }
         }
         let known = Index::load(dir);
-        let bytes = reader.segment.header.write()?;
-        let known = known.as_ref().and_then(|index| index.of(reader.segment.header.number, &bytes));
-        let entry = known.and_then(|known| known.entries.iter().rfind(|entry| entry.epoch <= epoch));
-        if let Some(entry) = entry {
-            let start = reader.segment.position;
-            let floor = reader.segment.floor;
+        let header_crc = reader.segment.header.own_crc()?;
+        let known = known.as_ref().and_then(|index| index.of(reader.segment.header.number, header_crc));
+        if let Some(entry) = known.and_then(|known| known.entries.iter().rfind(|entry| entry.epoch <= epoch)) {
             let found = reader.segment.peek(entry.offset)?;
-            if found.is_some_and(|header: FrameHeader| header.epoch == entry.epoch && header.own_crc() == entry.frame_crc) {
+            if found.is_some_and(|header| header.epoch == entry.epoch && header.own_crc() == entry.frame_crc) {
                 reader.segment.seek(entry.offset, entry.epoch);
-            } else {
-                reader.segment.seek(start, floor);
             }
         }
         Ok(reader)
@@ -167,7 +164,10 @@ impl BlockReader {
                 Opened::Segment(next) => {
                     check_identity(&self.header, &next)?;
                     let SegmentHeader { base_epoch, link, log, .. } = &next.header;
-                    if *base_epoch != self.segment.floor || *link != self.segment.link || log.term < self.segment.header.log.term {
+                    if *base_epoch != self.segment.floor
+                        || self.segment.link.is_some_and(|due| due != *link)
+                        || log.term < self.segment.header.log.term
+                    {
                         return Err(
                             next.damage(0, "the segment does not continue the one before it: epochs are missing or it is of another log")
                         );
@@ -193,7 +193,7 @@ impl BlockReader {
             let columns = columns::decode(raw, usize::from(header.columns), header.rows as usize);
             let columns =
                 columns.map_err(|error| self.segment.damage_in(frames, *offset, format!("{error}, in epoch {}", header.epoch)))?;
-            let stored_bytes = u64::from(header.stored) + super::frame::FRAME_HEADER as u64;
+            let stored_bytes = u64::from(header.stored) + FRAME_HEADER as u64;
             blocks.push(Block { code: header.code, columns, stored_bytes, raw_bytes: u64::from(header.raw) });
         }
         Ok(EpochBlocks { epoch: frames.epoch, rows: frames.rows, blocks })
@@ -340,78 +340,4 @@ fn check_stream(dir: &Path, header: &Header, expected: &str) -> Result<(), LogEr
         return Ok(());
     }
     Err(LogError::Stream { dir: dir.to_owned(), found: header.stream.clone(), expected: expected.to_owned() })
-}
-
-/// The order column, after checking that the block has the columns of these fields.
-fn order_of<'a>(block: &'a Block, fields: &[(&str, Storage)]) -> Result<&'a [i64], DecodeError> {
-    let (order, columns) = block.columns.split_first().ok_or(DecodeError::Malformed("a frame without columns"))?;
-    let fits = |column: &Column, storage| {
-        matches!((column, storage), (Column::Integers(_), Storage::Integer) | (Column::Bytes { .. }, Storage::Bytes))
-    };
-    if columns.len() != fields.len() || !columns.iter().zip(fields).all(|(column, (_, storage))| fits(column, *storage)) {
-        return Err(DecodeError::Malformed("a frame whose columns are not those of its kind"));
-    }
-    let Column::Integers(order) = order else { return Err(DecodeError::Malformed("a frame whose order column holds bytes")) };
-    Ok(order)
-}
-
-fn record_rows<R: Record>(epoch: &EpochBlocks) -> Result<Vec<(R, i64)>, DecodeError> {
-    let mut rows = Vec::new();
-    for block in &epoch.blocks {
-        if block.code != RECORDS {
-            return Err(DecodeError::Invalid(i64::from(block.code), "kind of record"));
-        }
-        let order = order_of(block, R::FIELDS)?;
-        rows.reserve(order.len());
-        for (row, difference) in order.iter().enumerate() {
-            rows.push((R::pull(&block.columns[1..], row)?, *difference));
-        }
-    }
-    Ok(rows)
-}
-
-/// Merges the blocks of an epoch back into sequence order. The sequences are 0, 1, 2 … without a gap.
-pub(super) fn input_rows(epoch: &EpochBlocks) -> Result<Vec<(u32, Input)>, DecodeError> {
-    const NOBODY: u16 = u16::MAX;
-    let total = epoch.rows as usize;
-    let mut blocks = Vec::with_capacity(epoch.blocks.len());
-    for block in &epoch.blocks {
-        let kind = Kind::from_code(i64::from(block.code)).ok_or(DecodeError::Invalid(i64::from(block.code), "kind of row"))?;
-        blocks.push((kind, order_of(block, kind.fields())?, &block.columns[1..], 0usize));
-    }
-    if blocks.len() >= usize::from(NOBODY) {
-        return Err(DecodeError::Malformed("an epoch in more frames than its rows need"));
-    }
-    // Which block each sequence is in. Every row of a block must find its own free place, later than the row before.
-    let mut owner = vec![NOBODY; total];
-    for (number, (_, order, ..)) in blocks.iter().enumerate() {
-        let mut least = 0;
-        for &sequence in *order {
-            let place = usize::try_from(sequence).ok().filter(|place| *place >= least).and_then(|place| owner.get_mut(place));
-            let place = place.filter(|place| **place == NOBODY);
-            *place.ok_or(DecodeError::Invalid(sequence, "sequence, or it appears twice"))? = number as u16;
-            least = sequence as usize + 1;
-        }
-    }
-    // As many rows as places, each in its own place: no place is left over.
-    let mut rows = Vec::with_capacity(total);
-    let mut sequence = 0;
-    while sequence < total {
-        let number = owner[sequence];
-        let run = owner[sequence..].iter().take_while(|owner| **owner == number).count();
-        let (kind, _, columns, next) = &mut blocks[usize::from(number)];
-        let places = (sequence as u32..).zip(*next..*next + run);
-        if *kind == Kind::Measurement {
-            for (sequence, row) in places {
-                rows.push((sequence, Input::Measurement(Measurement::pull(columns, row)?)));
-            }
-        } else {
-            for (sequence, row) in places {
-                rows.push((sequence, kind.pull(columns, row)?));
-            }
-        }
-        *next += run;
-        sequence += run;
-    }
-    Ok(rows)
 }

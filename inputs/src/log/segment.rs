@@ -4,7 +4,7 @@
 //! the file ends, cleanly or torn. Whether a torn end is acceptable depends on what follows and is the caller's
 //! business. The bytes of the epoch under way are kept, so that payloads are not read twice.
 
-use super::frame::{COMMIT, EPOCH_ROWS, FRAME_HEADER, FrameHeader, SEGMENT_HEADER, SegmentHeader, crc};
+use super::frame::{COMMIT, EPOCH_ROWS, FRAME_CRC_AT, FRAME_HEADER, FrameHeader, SEGMENT_HEADER, SegmentHeader, crc};
 use super::{LogError, Torn, io_error};
 use crate::input::Epoch;
 use std::fs::File;
@@ -25,8 +25,8 @@ pub(super) struct Segment {
     pub(super) floor: Epoch,
     /// Last complete epoch passed, here or in a segment before.
     pub(super) last: Option<Epoch>,
-    /// CRC of the last commit frame passed.
-    pub(super) link: u32,
+    /// Link of the commit frames passed so far, see [`SegmentHeader::link`]; unknown after a jump.
+    pub(super) link: Option<u32>,
     path: PathBuf,
     file: File,
     length: u64,
@@ -77,7 +77,7 @@ impl Segment {
         file.read_exact(&mut bytes).map_err(|source| io_error(path, "read", source))?;
         let header = SegmentHeader::read(&bytes, path, number)?;
         let at = SEGMENT_HEADER as u64;
-        let (floor, link) = (header.base_epoch, header.link);
+        let (floor, link) = (header.base_epoch, Some(header.link));
         let path = path.to_owned();
         Ok(Opened::Segment(Box::new(Self {
             header,
@@ -117,18 +117,20 @@ impl Segment {
     pub(super) fn seek(&mut self, offset: u64, epoch: Epoch) {
         self.position = offset;
         self.floor = epoch;
+        self.link = None;
         self.buffer.clear();
         self.buffer_at = offset;
     }
 
-    /// The header of the frame at `offset`, if a whole and right one lies there.
+    /// The header of the frame at `offset`, if a whole and right one lies there. The walk stays where it is.
     pub(super) fn peek(&mut self, offset: u64) -> Result<Option<FrameHeader>, LogError> {
-        self.seek(offset, self.floor);
         if offset.checked_add(FRAME_HEADER as u64).is_none_or(|end| end > self.length) {
             return Ok(None);
         }
-        let bytes = self.bytes(offset, FRAME_HEADER)?.try_into().expect("a frame header was asked for");
-        Ok(FrameHeader::read(bytes).ok())
+        let mut bytes = [0; FRAME_HEADER];
+        let read = self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.read_exact(&mut bytes));
+        read.map_err(|source| io_error(&self.path, "read", source))?;
+        Ok(FrameHeader::read(&bytes).ok())
     }
 
     /// Passes one epoch.
@@ -165,14 +167,14 @@ impl Segment {
                 self.position = at + FRAME_HEADER as u64;
                 self.floor = header.epoch.saturating_add(1);
                 self.last = Some(header.epoch);
-                self.link = header.own_crc();
+                self.link = self.link.map(|link| header.chain(link));
                 return Ok(Step::Epoch(found));
             }
             rows += u64::from(header.rows);
             if rows > u64::from(EPOCH_ROWS) {
                 return Err(self.damage(at, format!("epoch {} has more rows than the format allows", header.epoch)));
             }
-            headers.update(&bytes);
+            headers.update(&bytes[..FRAME_CRC_AT]);
             at += FRAME_HEADER as u64;
             if self.length - at < u64::from(header.stored) {
                 let torn = Torn {

@@ -4,14 +4,14 @@
 //! depends on the data alone. After a failed write the writer takes no more: what the disk then holds is unknown, and
 //! reopening finds out.
 
-use super::columns;
+use super::builder::Builder;
 use super::directory::{WriteLock, count_segments, segment_path, sync_directory};
-use super::frame::{COMMIT, EPOCH_ROWS, FRAME_ROWS, FrameHeader, MAGIC, PAYLOAD_BYTES, RECORDS, SEGMENT_HEADER, SegmentHeader, crc};
+use super::frame::{EPOCH_ROWS, FrameHeader, MAGIC, RECORDS, SEGMENT_HEADER, SegmentHeader};
 use super::index::{Index, SegmentIndex};
 use super::segment::{Opened, Segment, Step};
 use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, io_error, record_fingerprint};
 use crate::input::{Epoch, Input, Kind};
-use crate::row::{Column, Record, Storage};
+use crate::row::Record;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -41,9 +41,6 @@ impl Default for Options {
         Self { segment_bytes: 64 << 20, sync: Sync::EveryEpoch }
     }
 }
-
-/// A frame is closed early when its byte columns hold this much.
-const FRAME_BYTES: usize = 8 << 20;
 
 /// The one writer of a log.
 #[derive(Debug)]
@@ -84,11 +81,12 @@ impl LogWriter {
             }
             _ => return Err(LogError::Exists { dir: dir.to_owned() }),
         }
-        let bytes = SegmentHeader { log: header.clone(), number: 1, base_epoch: 0, link: 0 }.write()?;
+        let first = SegmentHeader { log: header.clone(), number: 1, base_epoch: 0, link: 0 };
+        let bytes = first.write()?;
         let mut file = create_segment(&path)?;
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|source| io_error(&path, "write", source))?;
         sync_directory(dir)?;
-        let index = Index { segments: vec![SegmentIndex::new(&bytes)] };
+        let index = Index { segments: vec![SegmentIndex::new(&first)?] };
         let dir = dir.to_owned();
         let length = bytes.len() as u64;
         let builder = Builder::default();
@@ -146,7 +144,7 @@ impl LogWriter {
             check_schema(dir, &header, fingerprint(&Kind::schema()))?;
         }
         segment.last = segment.header.base_epoch.checked_sub(1);
-        let mut last_index = SegmentIndex::new(&segment.header.write()?);
+        let mut last_index = SegmentIndex::new(&segment.header)?;
         let mut scratch = Vec::new();
         let torn = loop {
             match segment.step()? {
@@ -178,7 +176,8 @@ impl LogWriter {
             });
         }
         index.segments.push(last_index);
-        let (dir, length, last, link) = (dir.to_owned(), segment.position, segment.last, segment.link);
+        let (dir, length, last, link) =
+            (dir.to_owned(), segment.position, segment.last, segment.link.expect("the segment was walked from its beginning"));
         let builder = Builder::default();
         Ok(Self {
             dir,
@@ -235,11 +234,7 @@ impl LogWriter {
         self.begin(epoch, rows.len())?;
         for (row, sequence) in rows.iter().zip(0i64..) {
             let kind = row.kind();
-            let slot = self.builder.slot(kind as u16, kind.fields());
-            let columns = &mut self.builder.kinds[slot].columns;
-            push_order(sequence, columns);
-            row.push(&mut columns[1..]);
-            self.builder.flush_when_full(slot, epoch)?;
+            self.builder.row(epoch, kind as u16, kind.fields(), sequence, |columns| row.push(columns))?;
         }
         self.commit(epoch, rows.len())
     }
@@ -255,11 +250,7 @@ impl LogWriter {
         check_schema(&self.dir, &self.header, record_fingerprint::<R>())?;
         self.begin(epoch, rows.len())?;
         for (row, difference) in rows {
-            let slot = self.builder.slot(RECORDS, R::FIELDS);
-            let columns = &mut self.builder.kinds[slot].columns;
-            push_order(*difference, columns);
-            row.push(&mut columns[1..]);
-            self.builder.flush_when_full(slot, epoch)?;
+            self.builder.row(epoch, RECORDS, R::FIELDS, *difference, |columns| row.push(columns))?;
         }
         self.commit(epoch, rows.len())
     }
@@ -313,7 +304,7 @@ impl LogWriter {
         self.index.segments.last_mut().expect("there is a segment").note(epoch, self.length, first.own_crc());
         self.length += self.builder.out.len() as u64;
         self.last = Some(epoch);
-        self.link = commit.own_crc();
+        self.link = commit.chain(self.link);
         self.unsynced += 1;
         match self.options.sync {
             Sync::EveryEpoch => self.sync(),
@@ -335,13 +326,14 @@ impl LogWriter {
         self.sync()?;
         let number = self.number + 1;
         let base_epoch = self.last.map_or(0, |last| last.saturating_add(1));
-        let bytes = SegmentHeader { log: self.header.clone(), number, base_epoch, link: self.link }.write()?;
+        let header = SegmentHeader { log: self.header.clone(), number, base_epoch, link: self.link };
+        let bytes = header.write()?;
         let path = segment_path(&self.dir, number);
         let failed = |source| LogError::Write { path: path.clone(), last_epoch: self.last, source };
         let mut file = File::options().append(true).create_new(true).open(&path).map_err(failed)?;
         file.write_all(&bytes).map_err(failed)?;
         sync_directory(&self.dir)?;
-        self.index.segments.push(SegmentIndex::new(&bytes));
+        self.index.segments.push(SegmentIndex::new(&header)?);
         (self.file, self.path, self.number, self.length) = (file, path, number, bytes.len() as u64);
         Ok(())
     }
@@ -362,123 +354,7 @@ pub(super) fn check_schema(dir: &Path, header: &Header, expected: u64) -> Result
 /// The stored index of an earlier segment, if it is that segment's and was complete: the index knew the next one.
 fn reuse(dir: &Path, number: u32, stored: &Index) -> Result<Option<SegmentIndex>, LogError> {
     let Opened::Segment(segment) = Segment::open(&segment_path(dir, number), number, None)? else { return Ok(None) };
-    Ok(stored.of(number, &segment.header.write()?).filter(|_| (number as usize) < stored.segments.len()).cloned())
-}
-
-fn push_order(order: i64, columns: &mut [Column]) {
-    let Some(Column::Integers(values)) = columns.first_mut() else { unreachable!("the order column holds integers") };
-    values.push(order);
-}
-
-/// Columns of one kind under construction; the order column first. Kept between epochs for their memory.
-#[derive(Debug)]
-struct KindColumns {
-    code: u16,
-    columns: Vec<Column>,
-    has_bytes: bool,
-}
-
-/// The bytes of one epoch under construction.
-#[derive(Debug, Default)]
-struct Builder {
-    /// By code.
-    kinds: Vec<KindColumns>,
-    /// The slot used last: rows of a kind come in runs.
-    recent: usize,
-    out: Vec<u8>,
-    raw: Vec<u8>,
-    frames: u32,
-    headers: crc32fast::Hasher,
-}
-
-impl Builder {
-    fn clear(&mut self) {
-        self.kinds.iter_mut().for_each(|kind| clear(&mut kind.columns));
-        self.out.clear();
-        self.frames = 0;
-        self.headers = crc32fast::Hasher::new();
-    }
-
-    /// Where the columns of a kind are.
-    fn slot(&mut self, code: u16, fields: &[(&str, Storage)]) -> usize {
-        if self.kinds.get(self.recent).is_none_or(|kind| kind.code != code) {
-            self.recent = self.kinds.partition_point(|kind| kind.code < code);
-            if self.kinds.get(self.recent).is_none_or(|kind| kind.code != code) {
-                let storages = std::iter::once(Storage::Integer).chain(fields.iter().map(|(_, storage)| *storage));
-                let has_bytes = storages.clone().any(|storage| storage == Storage::Bytes);
-                self.kinds.insert(self.recent, KindColumns { code, columns: storages.map(Column::new).collect(), has_bytes });
-            }
-        }
-        self.recent
-    }
-
-    fn flush_when_full(&mut self, slot: usize, epoch: Epoch) -> Result<(), LogError> {
-        let kind = &self.kinds[slot];
-        let bytes = |column: &Column| if let Column::Bytes { data, .. } = column { data.len() } else { 0 };
-        let full =
-            kind.columns[0].len() >= FRAME_ROWS as usize || kind.has_bytes && kind.columns.iter().map(bytes).sum::<usize>() >= FRAME_BYTES;
-        if full { self.frame(slot, epoch) } else { Ok(()) }
-    }
-
-    /// Turns the columns of one kind into a frame.
-    fn frame(&mut self, slot: usize, epoch: Epoch) -> Result<(), LogError> {
-        let KindColumns { code, columns, .. } = &mut self.kinds[slot];
-        let rows = columns[0].len();
-        if rows == 0 {
-            return Ok(());
-        }
-        self.raw.clear();
-        columns::encode(columns, &mut self.raw);
-        if self.raw.len() > PAYLOAD_BYTES as usize {
-            return Err(LogError::TooLarge {
-                epoch,
-                what: format!("a frame of {rows} rows of kind {code} takes {} bytes", self.raw.len()),
-            });
-        }
-        let compressed = lz4_flex::block::compress(&self.raw);
-        let smaller = compressed.len() < self.raw.len();
-        let stored = if smaller { &compressed } else { &self.raw };
-        let header = FrameHeader {
-            code: *code,
-            compressed: smaller,
-            columns: columns.len() as u8,
-            rows: rows as u32,
-            epoch,
-            raw: self.raw.len() as u32,
-            stored: stored.len() as u32,
-            payload_crc: crc(stored),
-        };
-        let bytes = header.write();
-        self.headers.update(&bytes);
-        self.out.extend_from_slice(&bytes);
-        self.out.extend_from_slice(stored);
-        self.frames += 1;
-        clear(columns);
-        Ok(())
-    }
-
-    /// Writes what is left, kind by kind, and the commit frame, which is returned.
-    fn finish(&mut self, epoch: Epoch, rows: u32) -> Result<FrameHeader, LogError> {
-        for slot in 0..self.kinds.len() {
-            self.frame(slot, epoch)?;
-        }
-        let payload_crc = self.headers.clone().finalize();
-        let commit = FrameHeader { code: COMMIT, compressed: false, columns: 0, rows, epoch, raw: self.frames, stored: 0, payload_crc };
-        self.out.extend_from_slice(&commit.write());
-        Ok(commit)
-    }
-}
-
-fn clear(columns: &mut [Column]) {
-    for column in columns {
-        match column {
-            Column::Integers(values) => values.clear(),
-            Column::Bytes { ends, data } => {
-                ends.clear();
-                data.clear();
-            }
-        }
-    }
+    Ok(stored.of(number, segment.header.own_crc()?).filter(|_| (number as usize) < stored.segments.len()).cloned())
 }
 
 #[cfg(test)]

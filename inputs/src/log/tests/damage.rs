@@ -50,7 +50,7 @@ fn a_flipped_byte_anywhere_is_damage_or_lies_in_the_torn_end() {
             match outcome.error {
                 None => assert!(in_torn_end && count == committed.len(), "segment {number}, byte {at} went unnoticed"),
                 Some(LogError::Damage { segment, offset, .. }) => assert!(segment == number && offset <= at as u64),
-                Some(_) => assert!(number == 1 && at < 10, "magic and version have errors of their own"),
+                Some(_) => assert!(at < 10, "magic and version have errors of their own"),
             }
             if !in_torn_end {
                 assert!(number == 1 && at < 256 || inspect(dir.path()).unwrap().damage.is_some());
@@ -143,8 +143,25 @@ fn segments_of_another_recording_do_not_fit() {
     assert!(matches!(outcome.error, Some(LogError::Damage { segment: 2, offset: 0, .. })), "{:?}", outcome.error);
 }
 
+#[test]
+fn a_frame_of_another_recording_does_not_fit_the_commit_frame() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let epochs = |event_ms| [(7, vec![Input::from(crate::input::Tick { timer: crate::input::Timer::Estimate, event_ms })])];
+    write(one.path(), &epochs(40), SMALL);
+    write(two.path(), &epochs(41), SMALL);
+    let (ours, theirs) = (fs::read(segment(one.path(), 1)).unwrap(), fs::read(segment(two.path(), 1)).unwrap());
+    assert_eq!(ours.len(), theirs.len());
+    let commit = ours.len() - 32;
+    fs::write(segment(one.path(), 1), [&theirs[..commit], &ours[commit..]].concat()).unwrap();
+    let outcome = read(one.path());
+    assert!(outcome.error.is_some_and(|error| error.to_string().contains("does not fit the frames")));
+}
+
+/// Code, rows, columns, whether compressed, stated length of the columns, payload.
+type Crafted = (u16, u32, u8, bool, u32, Vec<u8>);
+
 /// A log of one segment with the given frames, all checksums right.
-fn crafted(dir: &Path, frames: &[(u16, u32, u8, bool, u32, Vec<u8>)]) {
+fn crafted(dir: &Path, frames: &[Crafted]) {
     let header = SegmentHeader { log: Header::input("north"), number: 1, base_epoch: 0, link: 0 };
     let mut bytes = header.write().unwrap().to_vec();
     let mut headers = Vec::new();
@@ -160,7 +177,7 @@ fn crafted(dir: &Path, frames: &[(u16, u32, u8, bool, u32, Vec<u8>)]) {
             stored: payload.len() as u32,
             payload_crc: crc(payload),
         };
-        headers.extend_from_slice(&header.write());
+        headers.extend_from_slice(&header.write()[..28]); // without its CRC: a CRC over a CRC says nothing
         bytes.extend_from_slice(&header.write());
         bytes.extend_from_slice(payload);
     }
