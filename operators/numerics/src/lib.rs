@@ -2,4 +2,7 @@
 #![deny(missing_docs)]
 
 pub mod case;
+pub mod dispatch;
+pub mod pricing;
 pub mod sparse;
+pub mod storage;

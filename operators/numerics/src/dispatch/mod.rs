@@ -1,0 +1,2 @@
+//! Optimal power flow.
+pub(crate) mod quadratic;
