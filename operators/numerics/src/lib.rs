@@ -3,6 +3,7 @@
 
 pub mod case;
 pub mod dispatch;
+pub mod forecasting;
 pub mod pricing;
 pub mod sparse;
 pub mod storage;
