@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+pub mod admittance;
 pub mod case;
 pub mod dispatch;
 pub mod forecasting;
+pub mod power_flow;
 pub mod pricing;
 pub mod sparse;
 pub mod storage;
