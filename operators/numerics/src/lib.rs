@@ -7,5 +7,6 @@ pub mod dispatch;
 pub mod forecasting;
 pub mod power_flow;
 pub mod pricing;
+pub mod shedding;
 pub mod sparse;
 pub mod storage;

@@ -4,8 +4,9 @@
 //! power. A limit on the angle difference is a limit on the flow of its branch; of the two the tighter one counts. One
 //! LDLᵀ factor per case; reactances may be negative.
 
-use super::{Convention, DispatchError, LimitKind};
+use super::{DispatchError, LimitKind};
 use crate::case::Case;
+use crate::power_flow::dc::Model;
 use crate::sparse::{Ldlt, Pattern};
 use gridflow_inputs::network::BusKind;
 
@@ -26,7 +27,6 @@ pub(super) struct DcNetwork {
     /// Injection by bus that stands for the phase shifts, MW.
     pub(super) shift_injection: Vec<f64>,
     pub(super) limits: Vec<FlowLimit>,
-    pub(super) reference: usize,
     /// Row of each bus in the reduced system; none for the reference.
     place: Vec<Option<usize>>,
     factor: Ldlt,
@@ -34,7 +34,7 @@ pub(super) struct DcNetwork {
 }
 
 impl DcNetwork {
-    pub(super) fn new(case: &Case, convention: Convention) -> Result<Self, DispatchError> {
+    pub(super) fn new(case: &Case, model: Model) -> Result<Self, DispatchError> {
         let buses = case.buses.len();
         let reference = case.buses.iter().position(|bus| bus.kind == BusKind::Reference).unwrap_or(0);
         check_connected(case, reference)?;
@@ -44,9 +44,9 @@ impl DcNetwork {
         let mut shift_injection = vec![0.0; buses];
         let (mut places, mut values) = (Vec::new(), Vec::new());
         for branch in &case.branches {
-            let (susceptance, shift) = match convention {
-                Convention::PgLib => (branch.x / (branch.r * branch.r + branch.x * branch.x), 0.0),
-                Convention::Exact => (1.0 / (branch.x * branch.tap), branch.shift),
+            let (susceptance, shift) = match model {
+                Model::Pglib => (branch.x / (branch.r * branch.r + branch.x * branch.x), 0.0),
+                Model::Exact => (1.0 / (branch.x * branch.tap), branch.shift),
             };
             if !susceptance.is_finite() || susceptance == 0.0 || !shift.is_finite() {
                 return Err(DispatchError::Input(format!("branch {} has no reactance that a DC model could use", branch.id)));
@@ -75,7 +75,7 @@ impl DcNetwork {
             let bus = zero.row + usize::from(zero.row >= reference);
             DispatchError::Input(format!("the reactances around bus {} cancel: its angle is not determined", case.buses[bus].id))
         })?;
-        Ok(Self { branches, offset, shift_injection, limits, reference, place, factor, base_mva: case.base_mva })
+        Ok(Self { branches, offset, shift_injection, limits, place, factor, base_mva: case.base_mva })
     }
 
     /// Angles of balanced injections (shifts included).
@@ -124,22 +124,8 @@ fn flow_limit(rating: f64, angle: (f64, f64), b: f64, base_mva: f64) -> FlowLimi
 
 /// Every bus must be reached from the reference.
 fn check_connected(case: &Case, reference: usize) -> Result<(), DispatchError> {
-    let mut neighbours = vec![Vec::new(); case.buses.len()];
-    for branch in &case.branches {
-        neighbours[branch.from].push(branch.to);
-        neighbours[branch.to].push(branch.from);
-    }
-    let mut reached = vec![false; case.buses.len()];
-    let mut open = vec![reference];
-    reached[reference] = true;
-    while let Some(bus) = open.pop() {
-        for &next in &neighbours[bus] {
-            if !std::mem::replace(&mut reached[next], true) {
-                open.push(next);
-            }
-        }
-    }
-    match reached.iter().position(|reached| !reached) {
+    let components = case.components();
+    match components.iter().position(|component| *component != components[reference]) {
         Some(bus) => Err(DispatchError::Input(format!(
             "bus {} is not connected with bus {}: one island per dispatch",
             case.buses[bus].id, case.buses[reference].id

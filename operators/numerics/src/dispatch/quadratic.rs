@@ -88,26 +88,36 @@ impl Program {
         (self.lower[column], self.upper[column])
     }
 
-    /// The rows.
-    pub(crate) fn rows(&self) -> &[Row] {
-        &self.rows
-    }
-
     /// Solves and verifies.
+    ///
+    /// The solver judges unboundedness by absolute figures, so that large penalties mislead it now and then: what does
+    /// not pass is tried once more with the objective scaled to the order of one.
     pub(crate) fn solve(&self) -> Result<Optimum, NoOptimum> {
         if self.slope.is_empty() {
             return self.without_columns();
         }
         let standard = Standard::of(self);
+        let steepest = self.slope.iter().chain(&self.curvature).fold(1.0f64, |steepest, slope| steepest.max(slope.abs()));
+        match self.attempt(&standard, 1.0) {
+            Err(NoOptimum::NotSolved { iterations: before, .. }) => match self.attempt(&standard, 1.0 / steepest) {
+                Ok(optimum) => Ok(Optimum { iterations: optimum.iterations + before, ..optimum }),
+                failure => failure,
+            },
+            outcome => outcome,
+        }
+    }
+
+    /// One run of the solver on the objective times `scale`.
+    fn attempt(&self, standard: &Standard, scale: f64) -> Result<Optimum, NoOptimum> {
         let size = self.slope.len();
-        let diagonal: Vec<usize> = (0..size).collect();
-        let curvature = CscMatrix::new(size, size, (0..=size).collect(), diagonal, self.curvature.clone());
+        let scaled = |values: &[f64]| values.iter().map(|value| value * scale).collect::<Vec<f64>>();
+        let curvature = CscMatrix::new(size, size, (0..=size).collect(), (0..size).collect(), scaled(&self.curvature));
         let equal = standard.equal;
         let cones = [SupportedConeT::ZeroConeT(equal), SupportedConeT::NonnegativeConeT(standard.bound.len() - equal)];
         let settings = DefaultSettings {
             max_iter: ITERATIONS,
             verbose: false,
-            tol_gap_abs: 1e-9,
+            tol_gap_abs: 1e-9 * scale,
             tol_gap_rel: 1e-10,
             tol_feas: 1e-10,
             max_threads: 1,
@@ -115,7 +125,7 @@ impl Program {
             presolve_enable: false,
             ..DefaultSettings::default()
         };
-        let mut solver = DefaultSolver::new(&curvature, &self.slope, &standard.matrix, &standard.bound, &cones, settings)
+        let mut solver = DefaultSolver::new(&curvature, &scaled(&self.slope), &standard.matrix, &standard.bound, &cones, settings)
             .expect("sizes and cones of the standard form agree");
         solver.solve();
         let answer = &solver.solution;
@@ -125,10 +135,11 @@ impl Program {
         {
             return Err(NoOptimum::Infeasible { rows, columns, iterations });
         }
-        let (primal, dual, gap) = self.residuals(&standard, &answer.x, &answer.z);
+        let z: Vec<f64> = answer.z.iter().map(|z| z / scale).collect();
+        let (primal, dual, gap) = self.residuals(standard, &answer.x, &z);
         // NaN must fail, hence the form of the comparison.
         if primal <= FEASIBILITY && dual <= STATIONARITY && gap <= GAP {
-            let (row_price, _) = standard.by_row(self, &answer.z);
+            let (row_price, _) = standard.by_row(self, &z);
             let row_price = row_price.into_iter().map(|price| -price).collect();
             return Ok(Optimum { x: answer.x.clone(), row_price, objective: self.objective(&answer.x), iterations });
         }
