@@ -4,6 +4,11 @@
 pub mod admittance;
 pub mod case;
 pub mod estimation;
+pub mod dispatch;
+pub mod forecasting;
 pub mod power_flow;
+pub mod pricing;
+pub mod shedding;
 pub mod sparse;
 pub mod statistics;
+pub mod storage;
