@@ -2,12 +2,15 @@
 #![deny(missing_docs)]
 
 pub mod clock;
+pub mod demo;
 pub mod engine;
 pub mod journal;
+pub mod networks;
 pub mod pool;
+pub mod recording;
 pub mod replay;
 pub mod sequencer;
-// pub mod simulate;
+pub mod simulate;
 
 /// Exit code of a run that did what was asked.
 pub const EXIT_DONE: i32 = 0;

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use gridflow::replay::ReplaySummary;
+use gridflow::simulate::SimulationSummary;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Whether a person watches.
@@ -72,5 +73,32 @@ pub(crate) fn replay(summary: &ReplaySummary) {
     }
     if summary.interrupted {
         println!("stopped by Ctrl-C at epoch {}; run again for the rest", summary.last_epoch.unwrap_or(0));
+    }
+}
+
+/// Prints what a simulation did, for reading.
+pub(crate) fn simulation(summary: &SimulationSummary) {
+    println!(
+        "  {} sensors took {} readings; lost {}, late by 60 s and more {}, duplicates {}, corrections {}, bad quality {}, gross errors {}",
+        grouped(summary.sensors),
+        grouped(summary.readings),
+        grouped(summary.lost),
+        grouped(summary.very_slow),
+        grouped(summary.duplicates),
+        grouped(summary.corrections + summary.late_corrections),
+        grouped(summary.bad_quality),
+        grouped(summary.gross_errors)
+    );
+    println!(
+        "  {} power flows; {} from a second start, {} with held loads, {} with a held state; {} dispatches, {} by merit order alone",
+        grouped(summary.steps),
+        summary.retried_flat,
+        summary.held_loads,
+        summary.held_state,
+        summary.dispatches,
+        summary.dispatches_by_merit
+    );
+    for (event_ms, happening) in &summary.happenings {
+        println!("  {}  {happening:?}", gridflow_inputs::time::format_rfc3339(*event_ms));
     }
 }
