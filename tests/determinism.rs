@@ -1,0 +1,84 @@
+//! Same log, same bits: any number of workers or processes, any pace, however long solves take.
+//!
+//! How it was checked that these tests can fail: see `DESIGN.md`, "Would the determinism tests notice?".
+
+mod support;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use gridflow::engine::EngineConfig;
+use support::{assert_same_bytes, record_demo, replay_into, scratch, workers};
+
+/// Minutes of the log: a forecast, four dispatches, a breaker operation, an outage and a trip lie in it.
+const MINUTES: u32 = 16;
+
+fn reference(dir: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
+    let (log, out) = (dir.join("log"), dir.join("one"));
+    record_demo(&log, MINUTES, 7);
+    let summary = replay_into(&log, &out, workers(1));
+    for stream in ["estimate", "topology", "window", "kpi", "forecast", "dispatch", "price", "storage"] {
+        assert!(summary.streams[stream].rows > 0, "a log that exercises nothing in `{stream}` shows nothing");
+    }
+    (log, out)
+}
+
+// REQ: PLAT-37, PLAT-39
+#[test]
+fn workers_delays_and_pace_change_no_byte() {
+    let dir = scratch();
+    let (log, one) = reference(dir.path());
+    let runs = [
+        ("two workers", workers(2)),
+        ("three workers", workers(3)),
+        ("four workers", workers(4)),
+        ("one worker, solves delayed", EngineConfig { delay_seed: Some(1), ..workers(1) }),
+        ("three workers, solves delayed", EngineConfig { delay_seed: Some(2), ..workers(3) }),
+        ("two workers, paced", EngineConfig { pace: Some(120.0), ..workers(2) }),
+    ];
+    for (index, (what, engine)) in runs.into_iter().enumerate() {
+        let out = dir.path().join(format!("run-{index}"));
+        replay_into(&log, &out, engine);
+        assert_same_bytes(&one, &out, what);
+    }
+}
+
+#[test]
+fn the_same_seed_records_the_same_bytes() {
+    let dir = scratch();
+    for (name, seed) in [("a", 3), ("b", 3), ("c", 4)] {
+        record_demo(&dir.path().join(name), 2, seed);
+    }
+    assert_same_bytes(&dir.path().join("a"), &dir.path().join("b"), "seed 3 twice");
+    assert_ne!(support::files(&dir.path().join("a")), support::files(&dir.path().join("c")));
+}
+
+// REQ: PLAT-38
+#[test]
+fn two_processes_on_loopback_change_no_byte() {
+    let dir = scratch();
+    let (log, one) = reference(dir.path());
+    let ports: Vec<u16> = (0..2)
+        .map(|_| TcpListener::bind("127.0.0.1:0").expect("loopback has ports"))
+        .collect::<Vec<_>>()
+        .iter()
+        .map(|listener| listener.local_addr().expect("it is bound").port())
+        .collect();
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", ports[0], ports[1]);
+    let out = dir.path().join("cluster");
+    let start = |process: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gridflow"));
+        command.arg("replay").arg(&log).args(["--workers", "1", "--json", "--process", process, "--hosts", &hosts]);
+        command.stdout(Stdio::null());
+        if process == "0" {
+            command.arg("--out").arg(&out);
+        }
+        command.spawn().expect("the binary is built")
+    };
+    let children = [start("0"), start("1")];
+    for mut child in children {
+        assert!(child.wait().expect("it was started").success(), "a process failed");
+    }
+    assert_same_bytes(&one, &out, "two processes");
+}

@@ -1,0 +1,14 @@
+//! The whole system seen from outside: recorded rows in, output streams and exit codes out.
+
+mod support;
+
+#[path = "system/bad_input.rs"]
+mod bad_input;
+#[path = "system/command_line.rs"]
+mod command_line;
+#[path = "system/late_rows.rs"]
+mod late_rows;
+#[path = "system/prefix.rs"]
+mod prefix;
+#[path = "system/real_networks.rs"]
+mod real_networks;

@@ -1,0 +1,99 @@
+//! The command line: exit codes, messages, JSON.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::support::{record_demo, scratch};
+
+fn gridflow(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gridflow")).args(arguments).output().expect("the binary is built")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("it was not killed")
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("scratch paths are plain")
+}
+
+#[test]
+fn usage_errors_exit_with_2_and_name_the_mistake() {
+    for arguments in [&["replay"][..], &["frobnicate"], &["replay", "x", "--workers", "0"], &["replay", "x", "--from", "9", "--to", "3"], &["replay", "x", "--pace", "-1"]] {
+        let output = gridflow(arguments);
+        assert_eq!(code(&output), 2, "{arguments:?}: {}", errors(&output));
+        assert!(!output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn bad_input_exits_with_3_and_names_file_and_place() {
+    let dir = scratch();
+    let missing = dir.path().join("nowhere");
+    let output = gridflow(&["replay", text(&missing)]);
+    assert_eq!(code(&output), 3);
+    assert!(errors(&output).contains("nowhere"), "{}", errors(&output));
+
+    let network = dir.path().join("bad.m");
+    std::fs::write(&network, "function mpc = bad\nmpc.version = '2';\nmpc.baseMVA = 100;\nmpc.bus = [\n\t1 3 x 0;\n];\n").expect("scratch can be written");
+    let out = dir.path().join("log");
+    let output = gridflow(&["simulate", "--network", text(&network), "--minutes", "1", "--seed", "1", "--out", text(&out)]);
+    assert_eq!(code(&output), 3);
+    let message = errors(&output);
+    assert!(message.contains("bad.m") && message.contains('5'), "{message}");
+
+    let empty = dir.path().join("empty");
+    std::fs::create_dir(&empty).expect("scratch can be written");
+    assert_eq!(code(&gridflow(&["replay", text(&empty)])), 3);
+    assert_eq!(code(&gridflow(&["inspect", text(&empty)])), 3);
+}
+
+#[test]
+fn replay_verifies_against_earlier_outputs_and_names_the_first_difference() {
+    let dir = scratch();
+    let (log, other, out) = (dir.path().join("log"), dir.path().join("other"), dir.path().join("out"));
+    record_demo(&log, 2, 1);
+    record_demo(&other, 2, 2);
+    let output = gridflow(&["replay", text(&log), "--workers", "1", "--out", text(&out), "--json"]);
+    assert_eq!(code(&output), 0, "{}", errors(&output));
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+    for field in ["rows", "epochs", "digest", "streams", "seconds"] {
+        assert!(!summary[field].is_null(), "`{field}` is missing");
+    }
+    assert_eq!(summary["epochs"], 120);
+    assert!(summary["streams"]["estimate"]["digest"].is_string());
+
+    let same = gridflow(&["replay", text(&log), "--workers", "2", "--verify", text(&out)]);
+    assert_eq!(code(&same), 0, "{}", errors(&same));
+    let differs = gridflow(&["replay", text(&other), "--verify", text(&out), "--json"]);
+    assert_eq!(code(&differs), 4);
+    let summary: serde_json::Value = serde_json::from_slice(&differs.stdout).expect("one line of JSON");
+    assert!(summary["difference"]["epoch"].is_u64() && summary["difference"]["stream"].is_string(), "{summary}");
+
+    let again = gridflow(&["replay", text(&log), "--out", text(&out)]);
+    assert_eq!(code(&again), 3, "outputs are not written over others");
+}
+
+#[test]
+fn inspect_counts_a_log_and_finds_damage() {
+    let dir = scratch();
+    let log = dir.path().join("log");
+    record_demo(&log, 1, 1);
+    let output = gridflow(&["inspect", text(&log), "--json"]);
+    assert_eq!(code(&output), 0);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+    assert_eq!(found["epochs"], 60);
+    let segment = log.join("segment-00000001.gfl");
+    let mut bytes = std::fs::read(&segment).expect("the segment is there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x40;
+    std::fs::write(&segment, bytes).expect("it can be written");
+    assert_eq!(code(&gridflow(&["inspect", text(&log)])), 3);
+    let output = gridflow(&["replay", text(&log)]);
+    assert_eq!(code(&output), 3);
+    assert!(errors(&output).contains("segment 1 is damaged"), "{}", errors(&output));
+}

@@ -1,0 +1,154 @@
+//! A late or corrected row restates every account that rests on it, and leaves facts alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gridflow_inputs::Input;
+use gridflow_inputs::ids::SensorId;
+use gridflow_inputs::input::{Measurement, Quality, Quantity};
+use gridflow_operators::decision::{Kpi, Measure, Output, Stream, Window, WindowScope};
+
+use crate::support::{Changes, changelog, epochs, record_demo, replay_into, scratch, state, workers, write_log};
+
+type Epochs = Vec<(u64, Vec<Input>)>;
+
+fn sensors(all: &Epochs, quantity: Quantity) -> BTreeSet<SensorId> {
+    let sensors = all.iter().flat_map(|(_, rows)| rows).filter_map(|row| match row {
+        Input::Sensor(sensor) if sensor.quantity == quantity => Some(sensor.id),
+        _ => None,
+    });
+    sensors.collect()
+}
+
+/// A good reading of one of the sensors, the only one at its event time, taken about `age_ms` before the end.
+fn reading(all: &Epochs, of: &BTreeSet<SensorId>, age_ms: i64) -> (usize, usize, Measurement) {
+    let taken_before = all.last().expect("epochs").0 as i64 - age_ms;
+    let rows = all.iter().enumerate().flat_map(|(epoch, (_, rows))| rows.iter().enumerate().map(move |(place, row)| (epoch, place, row)));
+    let readings: Vec<(usize, usize, &Measurement)> = rows
+        .filter_map(|(epoch, place, row)| match row {
+            Input::Measurement(row) if of.contains(&row.sensor) && row.quality == Quality::Good && row.value != 0 => Some((epoch, place, row)),
+            _ => None,
+        })
+        .collect();
+    let alone = |row: &Measurement| readings.iter().filter(|(_, _, other)| (other.sensor, other.event_ms) == (row.sensor, row.event_ms)).count() == 1;
+    let on_time = |epoch: usize, row: &Measurement| all[epoch].0 as i64 - row.event_ms < 3_000;
+    let (epoch, place, row) = readings
+        .iter()
+        .filter(|(epoch, _, row)| row.event_ms <= taken_before && on_time(*epoch, row) && alone(row))
+        .max_by_key(|(_, _, row)| (row.event_ms, row.sensor))
+        .expect("the log has such a reading");
+    (*epoch, *place, (*row).clone())
+}
+
+fn differing<'a>(before: &'a BTreeMap<u64, Changes>, after: &'a BTreeMap<u64, Changes>) -> Vec<&'a (Output, i64)> {
+    let before: BTreeSet<&(Output, i64)> = before.values().flatten().collect();
+    after.values().flatten().filter(|change| !before.contains(change)).collect()
+}
+
+// REQ: DQ-01
+#[test]
+fn a_correction_ten_minutes_old_restates_what_rests_on_it_and_nothing_else() {
+    let dir = scratch();
+    // The demo starts on the hour: minute 20 lies 5 minutes after a settled quarter, and on no forecast tick.
+    let log = dir.path().join("log");
+    record_demo(&log, 20, 21);
+    let all = epochs(&log);
+    let (load_epoch, load_place, load) = reading(&all, &sensors(&all, Quantity::ActiveLoad), 600_000);
+    let (flow_epoch, flow_place, flow) = reading(&all, &sensors(&all, Quantity::ActiveFlow), 600_000);
+    let corrected_load = Measurement { revision: 1, value: load.value + load.value / 50, ..load.clone() };
+    let corrected_flow = Measurement { revision: 1, value: flow.value + flow.value / 50, ..flow.clone() };
+
+    let mut appended = all.clone();
+    appended.last_mut().expect("epochs").1.extend([corrected_load.clone().into(), corrected_flow.clone().into()]);
+    let mut from_scratch = all.clone();
+    from_scratch[load_epoch].1[load_place] = corrected_load.into();
+    from_scratch[flow_epoch].1[flow_place] = corrected_flow.clone().into();
+    let mut outs = Vec::new();
+    for (name, epochs) in [("plain", &all), ("corrected", &appended), ("from-scratch", &from_scratch)] {
+        let (log, out) = (dir.path().join(format!("{name}-log")), dir.path().join(name));
+        write_log(&log, epochs);
+        replay_into(&log, &out, workers(2));
+        outs.push(out);
+    }
+    let [plain, corrected, scratch_out] = &outs[..] else { unreachable!() };
+
+    for stream in Stream::ALL {
+        let (before, after) = (changelog(plain, *stream), changelog(corrected, *stream));
+        let changes = differing(&before, &after);
+        let asserted: Vec<&Output> = changes.iter().filter(|(_, change)| *change > 0).map(|(row, _)| row).collect();
+        match stream {
+            Stream::Window => {
+                let scopes: BTreeSet<(WindowScope, u32)> = asserted
+                    .iter()
+                    .map(|row| match row {
+                        Output::Window(row) => (row.scope, row.id),
+                        _ => unreachable!("another row in `window`"),
+                    })
+                    .collect();
+                let of = |scope| scopes.iter().filter(|(other, _)| *other == scope).count();
+                assert_eq!((of(WindowScope::Sensor), of(WindowScope::Feeder), of(WindowScope::Zone)), (2, 1, 1), "{scopes:?}");
+                assert_eq!(asserted.len(), 4, "each window is restated once");
+            }
+            Stream::Kpi => {
+                let measures: Vec<Measure> = asserted
+                    .iter()
+                    .map(|row| match row {
+                        Output::Kpi(row) => row.measure,
+                        _ => unreachable!("another row in `kpi`"),
+                    })
+                    .collect();
+                assert!(measures.contains(&Measure::LoadEnergy), "{measures:?}");
+                assert!(measures.iter().all(|measure| matches!(measure, Measure::LoadEnergy | Measure::Corrections)), "{measures:?}");
+            }
+            Stream::EstimateAudit => {
+                assert!(!asserted.is_empty(), "an estimate used the reading");
+                for row in asserted {
+                    let Output::EstimateAudit(row) = row else { unreachable!("another row in `estimate_audit`") };
+                    assert_eq!((row.sensor, row.event_ms), (flow.sensor, flow.event_ms));
+                    assert_eq!(row.new_residual.map(|new| new - row.old_residual), Some(corrected_flow.value - flow.value));
+                }
+            }
+            _ => assert_eq!(before, after, "{} must not change", stream.name()),
+        }
+    }
+
+    // Final accounts equal a run on corrected input; only the number of restatements may differ.
+    for stream in [Stream::Window, Stream::Kpi] {
+        let accounts = |out| -> BTreeSet<Output> {
+            let rows = state(&changelog(out, stream)).into_keys().filter(|row| !matches!(row, Output::Kpi(Kpi { measure: Measure::Corrections, .. })));
+            rows.map(|row| match row {
+                Output::Window(row) => Window { revision: 0, ..row }.into(),
+                Output::Kpi(row) => Kpi { revision: 0, ..row }.into(),
+                other => other,
+            })
+            .collect()
+        };
+        assert_eq!(accounts(corrected), accounts(scratch_out), "{}", stream.name());
+    }
+}
+
+// REQ: DQ-01
+#[test]
+fn a_row_beyond_the_bound_is_a_row_of_the_late_stream_and_changes_no_account() {
+    let dir = scratch();
+    let log = dir.path().join("log");
+    record_demo(&log, 20, 22);
+    let all = epochs(&log);
+    let (_, _, load) = reading(&all, &sensors(&all, Quantity::ActiveLoad), 18 * 60_000);
+    let mut appended = all.clone();
+    appended.last_mut().expect("epochs").1.push(Measurement { revision: 1, value: load.value + 1, ..load }.into());
+    let mut outs = Vec::new();
+    for (name, epochs) in [("plain", &all), ("late", &appended)] {
+        let (log, out) = (dir.path().join(format!("{name}-log")), dir.path().join(name));
+        write_log(&log, epochs);
+        replay_into(&log, &out, workers(1));
+        outs.push(out);
+    }
+    for stream in Stream::ALL {
+        let (before, after) = (changelog(&outs[0], *stream), changelog(&outs[1], *stream));
+        if *stream == Stream::Late {
+            assert_eq!(differing(&before, &after).len(), 1);
+        } else {
+            assert_eq!(before, after, "{}", stream.name());
+        }
+    }
+}
