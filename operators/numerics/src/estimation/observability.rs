@@ -96,9 +96,9 @@ fn null_space_support(unknowns: usize, count: usize, rows: &Rows) -> Vec<bool> {
     }
     // HᵀH may only seem singular: its rounding hides what is determined weakly. H itself decides.
     let mut triplets = Vec::new();
-    for index in 0..count {
+    for (index, weight) in weights.iter().enumerate() {
         let (unknowns, derivatives) = rows.row(index);
-        let scale = |unknown: usize| (weights[index] / values[gain.diagonal(unknown)]).sqrt();
+        let scale = |unknown: usize| (weight / values[gain.diagonal(unknown)]).sqrt();
         triplets.extend(unknowns.iter().zip(derivatives).filter(|entry| *entry.1 != 0.0).map(|(k, value)| (index, *k, value * scale(*k))));
     }
     let space = NullSpace::new(&Matrix::from_triplets(count, unknowns, &triplets), ldlt.order());
