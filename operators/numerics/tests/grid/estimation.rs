@@ -74,7 +74,6 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
-// REQ: GRID-10
 #[test]
 fn exact_measurements_give_back_the_power_flow() {
     for name in ["pglib_opf_case14_ieee", "pglib_opf_case118_ieee", "case1354pegase", "case_ACTIVSg2000", "case9241pegase"] {
