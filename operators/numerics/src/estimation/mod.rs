@@ -157,6 +157,12 @@ impl Gain {
         Self { pattern, slots: slots[unknowns..].iter().map(|slot| *slot as u32).collect() }
     }
 
+    /// Slot of an unknown's own value.
+    fn diagonal(&self, unknown: usize) -> usize {
+        // The last of its column in an upper triangle.
+        self.pattern.slots(unknown).end - 1
+    }
+
     /// The values from the weight and the derivatives of each row.
     fn values<'a>(&self, rows: impl Iterator<Item = (f64, &'a [f64])>) -> Vec<f64> {
         let mut values = vec![0.0; self.pattern.len()];

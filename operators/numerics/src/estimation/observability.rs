@@ -1,4 +1,5 @@
-//! Which states the measurements determine: the null space of H, from the zero pivots of a factored HᵀH.
+//! Which states the measurements determine: the null space of H. A factor of HᵀH without zero pivots says that it is
+//! empty, which is the usual case and cheap; otherwise H itself is eliminated.
 //!
 //! H is taken at the flat state, so that the answer depends on the network and on what is measured where, never on values or
 //! on an earlier estimate. Its rows and then its columns are scaled to unit length, which changes no null space's
@@ -7,7 +8,7 @@
 use super::model::{Model, Rows};
 use super::{Gain, HELD};
 use crate::case::{CaseMeasurement, MeasurementKind};
-use crate::sparse::Ldlt;
+use crate::sparse::{Ldlt, Matrix, NullSpace};
 
 /// An entry of a null vector below this is zero.
 const ZERO_ENTRY: f64 = 1e-6;
@@ -83,27 +84,26 @@ fn undetermined(model: &Model, measurements: &[CaseMeasurement], held: &[bool], 
 /// For each unknown whether some null vector of H differs from zero there.
 fn null_space_support(unknowns: usize, count: usize, rows: &Rows) -> Vec<bool> {
     let gain = Gain::new(unknowns, (0..count).map(|index| rows.row(index).0));
-    let weighted = |index| {
-        let derivatives = rows.row(index).1;
-        let square: f64 = derivatives.iter().map(|derivative| derivative * derivative).sum();
-        (if square > 0.0 { 1.0 / square } else { 0.0 }, derivatives)
-    };
-    let mut values = gain.values((0..count).map(weighted));
-    let diagonal = |k: usize| gain.pattern.find(k, k).expect("the gain matrix has a full diagonal");
-    let scale = |square: f64| if square > 0.0 { 1.0 / square.sqrt() } else { 1.0 };
-    let scales = Vec::from_iter((0..unknowns).map(|k| scale(values[diagonal(k)])));
-    for column in 0..unknowns {
-        for slot in gain.pattern.slots(column) {
-            values[slot] *= scales[column] * scales[gain.pattern.indices()[slot]];
-        }
-    }
-    let mut ldlt = Ldlt::analyze(&gain.pattern);
+    let weights = Vec::from_iter((0..count).map(|index| {
+        let square: f64 = rows.row(index).1.iter().map(|derivative| derivative * derivative).sum();
+        if square > 0.0 { 1.0 / square } else { 0.0 }
+    }));
+    let values = gain.values((0..count).map(|index| (weights[index], rows.row(index).1)));
     let mut open = vec![false; unknowns];
+    let mut ldlt = Ldlt::analyze(&gain.pattern);
     if ldlt.factor_holding(&values).is_empty() {
         return open;
     }
+    // HᵀH may only seem singular: its rounding hides what is determined weakly. H itself decides.
+    let mut triplets = Vec::new();
+    for (index, weight) in weights.iter().enumerate() {
+        let (unknowns, derivatives) = rows.row(index);
+        let scale = |unknown: usize| (weight / values[gain.diagonal(unknown)]).sqrt();
+        triplets.extend(unknowns.iter().zip(derivatives).filter(|entry| *entry.1 != 0.0).map(|(k, value)| (index, *k, value * scale(*k))));
+    }
+    let space = NullSpace::new(&Matrix::from_triplets(count, unknowns, &triplets), ldlt.order());
     for combination in 0..COMBINATIONS {
-        let vector = ldlt.null_vector(|unknown| weight(combination << 32 | unknown as u64));
+        let vector = space.vector(|unknown| weight(combination << 32 | unknown as u64));
         for (open, entry) in open.iter_mut().zip(vector) {
             *open |= entry.abs() > ZERO_ENTRY;
         }

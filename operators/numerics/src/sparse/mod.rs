@@ -6,9 +6,11 @@
 
 mod ldlt;
 mod lu;
+mod null_space;
 
 pub use ldlt::{Ldlt, ZeroPivot};
 pub use lu::{Lu, SingularColumn};
+pub use null_space::NullSpace;
 
 /// Where a sparse matrix may hold values: row indices by column, ascending and unique.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use gridflow_numerics::estimation::{Cache, Estimate, EstimationError, Options, e
 use gridflow_numerics::power_flow;
 
 /// Everything that can be measured.
-fn all_kinds(case: &Case) -> Vec<Kind> {
+pub(crate) fn all_kinds(case: &Case) -> Vec<Kind> {
     let buses = 0..case.buses.len();
     let at_bus = |bus| [Kind::VoltageMagnitude(bus), Kind::ActiveInjection(bus), Kind::ReactiveInjection(bus)];
     let at_branch = |branch| {
@@ -21,7 +21,7 @@ fn all_kinds(case: &Case) -> Vec<Kind> {
 }
 
 /// What measurements read at a state, by the formulas of the power flow.
-fn readings(case: &Case, kinds: &[Kind], v: &[f64], va: &[f64]) -> Vec<f64> {
+pub(crate) fn readings(case: &Case, kinds: &[Kind], v: &[f64], va: &[f64]) -> Vec<f64> {
     let (p, q) = Admittance::new(case).injections(v, va);
     let flows = branch_flows(case, v, va);
     let read = |kind: &Kind| match *kind {
@@ -38,7 +38,7 @@ fn readings(case: &Case, kinds: &[Kind], v: &[f64], va: &[f64]) -> Vec<f64> {
 }
 
 /// Measurements with errors of `noise` standard deviations: 0.4 % of a voltage, 1 % of a power but at least 0.0001 pu.
-fn measured(kinds: &[Kind], values: &[f64], mut noise: impl FnMut() -> f64) -> Vec<CaseMeasurement> {
+pub(crate) fn measured(kinds: &[Kind], values: &[f64], mut noise: impl FnMut() -> f64) -> Vec<CaseMeasurement> {
     let measurement = |(index, (kind, value)): (usize, (&Kind, &f64))| {
         let sigma = match kind {
             Kind::VoltageMagnitude(_) => 0.004 * value,
@@ -50,7 +50,7 @@ fn measured(kinds: &[Kind], values: &[f64], mut noise: impl FnMut() -> f64) -> V
     kinds.iter().zip(values).enumerate().map(measurement).collect()
 }
 
-fn reference(case: &Case) -> usize {
+pub(crate) fn reference(case: &Case) -> usize {
     case.buses.iter().position(|bus| bus.kind == gridflow_inputs::network::BusKind::Reference).expect("a reference")
 }
 
@@ -58,13 +58,13 @@ fn solved(case: &Case, measurements: &[CaseMeasurement], options: &Options) -> E
     estimate(case, reference(case), measurements, options, &mut Cache::new()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn flat(case: &Case) -> Options {
+pub(crate) fn flat(case: &Case) -> Options {
     let n = case.buses.len();
     let va = case.buses[reference(case)].va_start;
     Options { start: Some((vec![1.0; n], vec![va; n])), ..Options::default() }
 }
 
-fn truth(case: &Case) -> power_flow::PowerFlow {
+pub(crate) fn truth(case: &Case) -> power_flow::PowerFlow {
     let options = power_flow::Options { tolerance: 1e-11, ..power_flow::Options::default() };
     power_flow::solve(case, &options, &mut power_flow::Cache::new()).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -74,7 +74,6 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
-// REQ: GRID-10
 #[test]
 fn exact_measurements_give_back_the_power_flow() {
     for name in ["pglib_opf_case14_ieee", "pglib_opf_case118_ieee", "case1354pegase", "case_ACTIVSg2000", "case9241pegase"] {
@@ -87,6 +86,20 @@ fn exact_measurements_give_back_the_power_flow() {
         assert!(distance(&found.v, &truth.v) < 1e-8 && distance(&found.va, &truth.va) < 1e-8, "{name}");
         assert!(found.objective < 1e-6 && found.used.iter().all(|used| *used), "{name}: J = {}", found.objective);
         assert_eq!(found.degrees_of_freedom, kinds.len() + 1 - 2 * case.buses.len());
+    }
+}
+
+#[test]
+fn injections_and_voltages_alone_determine_a_network() {
+    for name in ["case1354pegase", "case9241pegase"] {
+        let Some(case) = published(name) else { return };
+        let truth = truth(&case);
+        let n = case.buses.len();
+        let kinds = Vec::from_iter(all_kinds(&case).into_iter().take(3 * n));
+        let measurements = measured(&kinds, &readings(&case, &kinds, &truth.v, &truth.va), || 0.0);
+        let found = solved(&case, &measurements, &Options::default());
+        assert_eq!((found.unobservable.len(), found.degrees_of_freedom), (0, n + 1), "{name}");
+        assert!(distance(&found.v, &truth.v) < 1e-7 && distance(&found.va, &truth.va) < 1e-6, "{name}");
     }
 }
 

@@ -3,3 +3,4 @@
 mod estimation;
 mod power_flow;
 mod support;
+mod timing;
