@@ -1,9 +1,10 @@
 //! Columns as bytes: for each an encoding byte, the length of its body, its body.
 //!
 //! Bodies of integers: 0 plain, 1 deltas, 2 constant, 3 linear (first, step), 4 offsets of fixed width from the least
-//! value. Bodies of byte strings: 16 lengths and bytes, 17 constant. The shortest form is taken, the faster one when
-//! two are equally short, so that equal columns have equal bytes. Differences wrap, so that any `i64` can be stored.
-//! Reading checks every length before it allocates; what it allocates is bounded by the rows and the bytes given.
+//! value. Bodies of byte strings: 16 lengths and bytes, 17 constant. Constant and linear are taken where they apply,
+//! else the shortest form, the faster one of two equally short: equal columns have equal bytes. Differences wrap, so
+//! that any `i64` can be stored. Reading checks every length before it allocates; what it allocates is bounded by the
+//! rows and the bytes given.
 
 use super::frame::{FRAME_ROWS, PAYLOAD_BYTES};
 use crate::row::{Column, DecodeError, read_integer, write_integer};

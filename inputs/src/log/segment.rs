@@ -96,6 +96,9 @@ impl Segment {
     /// Looks at the file's length again; whether it changed.
     pub(super) fn refresh(&mut self) -> Result<bool, LogError> {
         let length = self.file.metadata().map_err(|source| io_error(&self.path, "measure", source))?.len();
+        if length < self.position {
+            return Err(self.damage(length, "the file became shorter than what was read of it"));
+        }
         let changed = length != self.length;
         self.length = length;
         // What was uncommitted may have been cut and written anew since.

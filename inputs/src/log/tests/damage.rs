@@ -81,6 +81,8 @@ fn a_file_cut_anywhere_keeps_all_complete_epochs_before_the_cut() {
             assert_eq!(prefix(&outcome, &whole), complete);
             if number < segments {
                 assert!(matches!(outcome.error, Some(LogError::Damage { .. })), "segment {number} cut at {length} went unnoticed");
+                let from = BlockReader::open_at(dir.path(), whole[0].0).unwrap();
+                assert!(from.last().unwrap().is_err(), "nor does a start by the index hide it");
                 continue;
             }
             assert!(outcome.error.is_none());
@@ -116,6 +118,43 @@ fn a_torn_tail_is_cut_and_reported_and_appending_continues() {
         writer.close().unwrap();
         assert!(files(dir.path()) == files(straight.path()), "cut at {length}: other bytes than without the crash");
     }
+}
+
+#[test]
+fn a_waiting_reader_follows_when_a_torn_end_is_cut_and_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = sample();
+    write(dir.path(), &whole, Options::default());
+    let path = segment(dir.path(), 1);
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 5]).unwrap();
+    let mut reader = LogReader::open(dir.path()).unwrap();
+    assert_eq!((&mut reader).count(), whole.len() - 1);
+    assert!(reader.torn().is_some());
+    let mut writer = LogWriter::open_append(dir.path(), Options::default()).unwrap();
+    assert!(reader.next().is_none() && reader.torn().is_none(), "cut, and nothing new yet");
+    let (epoch, rows) = (whole[8].0 + 500, [whole[7].1.clone(), whole[8].1.clone()].concat());
+    writer.append_epoch(epoch, &rows).unwrap();
+    let batch = reader.next().unwrap().unwrap();
+    assert_eq!(batch.epoch, epoch);
+    assert!(batch.rows.into_iter().map(|(_, row)| row).eq(rows));
+    fs::write(&path, &bytes[..300]).unwrap();
+    assert!(matches!(reader.next(), Some(Err(LogError::Damage { .. }))), "what was read is gone");
+    assert!(reader.next().is_none(), "an error is final");
+}
+
+#[test]
+fn an_epoch_that_stands_twice_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &sample()[..2], Options::default());
+    let path = segment(dir.path(), 1);
+    let mut bytes = fs::read(&path).unwrap();
+    let second = bytes[288..].to_vec();
+    bytes.extend(second);
+    fs::write(&path, bytes).unwrap();
+    let outcome = read(dir.path());
+    assert_eq!(prefix(&outcome, &sample()), 2);
+    assert!(outcome.error.is_some_and(|error| error.to_string().contains("or later was due")));
 }
 
 #[test]
