@@ -1,15 +1,26 @@
 //! Load shedding of an island: which loads to cut, least critical class first, when supply or the network cannot serve
 //! all. Lead 0 and a stream of its own: it rests on no price and waits for no plan.
+//!
+//! Planned at each dispatch tick and at once when the topology changes. The cut is checked by an AC power flow before
+//! it leaves; the check names violations but does not hold the cut back, because not cutting would be worse.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gridflow_inputs::ids::LoadId;
+use gridflow_inputs::ids::{IslandId, LoadId};
 use gridflow_numerics::case::Case;
+use gridflow_numerics::dispatch::{DispatchError, Interval, Options};
+use gridflow_numerics::shedding::{Reason, plan};
 
-use crate::decision::{Output, Shed};
-use crate::grid::GridRow;
+use crate::arbiter;
+use crate::decision::{Failure, Outcome, Output, Shed, ShedReason, Solver, Violation};
+use crate::estimation::island_case;
+use crate::grid::{GridRow, IslandRows};
+use crate::operating_point::OperatingPoint;
 use crate::solver::{Answer, Problem, Solve};
+
+/// Length of the interval a cut is planned for, hours: until the next dispatch.
+const HOURS: f64 = 1.0 / 12.0;
 
 /// Takes shed load off the loads of a case.
 pub fn apply(sheds: &[Shed], case: &mut Case) {
@@ -25,8 +36,94 @@ pub fn apply(sheds: &[Shed], case: &mut Case) {
     }
 }
 
+/// State of an island's shedding: the cut that stands, and the present failure.
+#[derive(Clone, Debug, Default)]
+pub struct SheddingState {
+    cut: Vec<Output>,
+    failure: Option<(Failure, i64)>,
+}
+
+fn cut(island: IslandId, now_ms: i64, rows: &IslandRows) -> Result<Vec<Output>, (Failure, String)> {
+    let bad = |why: String| (Failure::BadNetwork, why);
+    let region = rows.region.as_ref().ok_or_else(|| bad("there is no region row".into()))?;
+    let reference = rows.reference.ok_or_else(|| bad("the island has no source".into()))?;
+    let mut case = island_case(&rows.network, reference, region.base_power.mva()).map_err(bad)?;
+    let point = OperatingPoint::new(rows, now_ms);
+    point.apply(&mut case);
+    for storage in &mut case.storages {
+        if let Some(report) = rows.storages.iter().find(|report| report.storage == storage.id) {
+            storage.soc = report.soc.ratio();
+        }
+    }
+    let mut interval = Interval::of(&case, HOURS);
+    for (available, unit) in interval.available_p.iter_mut().zip(&case.generators).filter(|(_, unit)| unit.variable) {
+        *available = point.generation(&case, unit.id).unwrap_or(0.0).clamp(0.0, unit.p_max);
+    }
+    // Units can be stopped before load is cut; ramps do not bind an emergency plan.
+    interval.p_bounds = Some(case.generators.iter().map(|unit| (unit.p_min.min(0.0), unit.p_max)).collect());
+    let planned = plan(&case, &interval, &Options::default()).map_err(|error| match error {
+        DispatchError::Infeasible(_) => (Failure::Infeasible, error.to_string()),
+        DispatchError::Input(_) => (Failure::BadNetwork, error.to_string()),
+        DispatchError::NotSolved { .. } => (Failure::WorkLimit, error.to_string()),
+    })?;
+    let Some(reason) = planned.reason else { return Ok(Vec::new()) };
+    let reason = match reason {
+        Reason::Supply | Reason::SupplyAndNetwork => ShedReason::Supply,
+        Reason::Network => ShedReason::Network,
+    };
+    let sheds: Vec<Shed> = planned
+        .reductions
+        .iter()
+        .map(|row| Shed { island, load: row.id, class: row.class, decided_ms: now_ms, load_p: case.mw(row.shed_p).unwrap_or_default(), reason })
+        .collect();
+    let mut out: Vec<Output> = Vec::new();
+    if !sheds.is_empty() {
+        apply(&sheds, &mut case);
+        share_load(&mut case);
+        if let Ok(check) = arbiter::check(island, &case, &point, now_ms) {
+            // Named, never blocking.
+            out.extend(check.violations.into_iter().map(|violation| Violation { blocking: false, ..violation }.into()));
+        }
+    }
+    out.extend(sheds.into_iter().map(Output::from));
+    Ok(out)
+}
+
+/// Shares what is left of the load among units by capacity, for the check: the dispatch will do better.
+fn share_load(case: &mut Case) {
+    let load: f64 = case.loads.iter().map(|load| load.p).sum();
+    let capacity: f64 = case.generators.iter().map(|unit| unit.p_max).sum();
+    for unit in &mut case.generators {
+        unit.p = if capacity > 0.0 { unit.p_max * (load / capacity).clamp(0.0, 1.0) } else { 0.0 };
+    }
+}
+
+fn shed(problem: Problem<GridRow, SheddingState>) -> Answer<SheddingState, Output> {
+    let mut state = problem.previous.unwrap_or_default();
+    let island = IslandId(problem.key);
+    let now_ms = problem.epoch as i64;
+    let rows = IslandRows::new(problem.rows.iter().chain(problem.shared.iter()));
+    let failed = match cut(island, now_ms, &rows) {
+        Ok(cut) => {
+            state.cut = cut;
+            None
+        }
+        Err(failed) => Some(failed),
+    };
+    let mut answer = state.cut.clone();
+    state.failure = failed.as_ref().map(|(failure, _)| match state.failure {
+        Some((before, since_ms)) if before == *failure => (before, since_ms),
+        _ => (*failure, now_ms),
+    });
+    if let (Some((failure, why)), Some((_, since_ms))) = (failed, state.failure) {
+        let message = format!("shedding of island {island}: {why}");
+        answer.push(Outcome { solver: Solver::Shedding, key: island.0, since_ms, failure, iterations: 0, message }.into());
+    }
+    Answer { previous: state, rows: answer }
+}
+
 /// The shedding plan, for the generic solver.
 #[must_use]
-pub fn solve_shedding() -> Solve<GridRow, (), Output> {
-    Arc::new(|_problem: Problem<GridRow, ()>| Answer { previous: (), rows: Vec::new() })
+pub fn solve_shedding() -> Solve<GridRow, SheddingState, Output> {
+    Arc::new(shed)
 }
