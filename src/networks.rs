@@ -24,7 +24,7 @@ pub enum NetworkError {
     },
     /// The file is wrong.
     #[error(transparent)]
-    Parse(#[from] gridflow_inputs::network_file::ParseError),
+    Parse(#[from] gridflow_inputs::table::ParseError),
 }
 
 /// Reads the network at `path`.

@@ -60,7 +60,7 @@ pub fn record(simulation: &mut Simulation, region: &str, dir: &Path, stop: &Atom
     let path = dir.join(TRUTH);
     let truth_error = |source| RecordError::Truth { path: path.clone(), source };
     let mut truth = BufWriter::new(File::create(&path).map_err(truth_error)?);
-    truth.write_all(TruthStep::csv_header().as_bytes()).map_err(truth_error)?;
+    TruthStep::write_csv_header(&mut truth).map_err(truth_error)?;
     let mut sequencer = Sequencer::new(1_000, Cadence::default(), None);
     let mut recorded = Recorded::default();
     for step in simulation {

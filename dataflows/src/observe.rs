@@ -8,7 +8,7 @@ use gridflow_operators::accounts::{AccountInput, accounts};
 use gridflow_operators::audit::{AuditInput, audit};
 use gridflow_operators::decision::{Estimate, Kpi, Output};
 use gridflow_operators::estimation::{EstimationRow, solve_estimation};
-use gridflow_operators::grid::{GridRow, by_island, changes, place_of, solver_rows};
+use gridflow_operators::grid::{GridRow, at_their_epoch, by_island, changes, place_of, solver_rows};
 use gridflow_operators::islands::{IslandInput, IslandOutput, islands};
 use gridflow_operators::newest::newest;
 use gridflow_operators::sealed::{Changes, Feed, Rows};
@@ -131,9 +131,9 @@ pub fn build<'scope>(feed: Rows<'scope, Feed>, pool: &Pool) -> Observed<'scope> 
         TelemetryOutput::Correction(row) => Some(AuditInput::Correction(row)),
         _ => None,
     });
-    let used = estimated.clone().inner.filter(|(_, _, change)| *change > 0).flat_map(|(row, _, _)| match row {
-        EstimationRow::Used(used) => Some(AuditInput::Used(used)),
-        EstimationRow::Row(_) => None,
+    let used = at_their_epoch(estimated.clone()).flat_map(|(row, change)| match row {
+        EstimationRow::Used(used) if change > 0 => Some(AuditInput::Used(used)),
+        _ => None,
     });
     let lateness = feed.flat_map(region_of).filter(|(worker, _)| *worker == 0).map(|(_, region)| AuditInput::Lateness(region.lateness_scada_ms));
     let audited = changes(audit(used.concat(corrections).concat(lateness)));

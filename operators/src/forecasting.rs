@@ -19,6 +19,8 @@ use crate::telemetry::INTERVAL_MS;
 
 /// Quarters forecast at each issue: a day.
 pub const HORIZON: usize = 96;
+/// Most quarters before the issue that may be unknown before the fallback chain takes over.
+const GAP: i64 = 8;
 
 /// A row of a zone's problem.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -59,21 +61,16 @@ fn issue(problem: Problem<ZoneRow, Option<i64>>) -> Answer<Option<i64>, Output> 
             ZoneRow::Weather(_) => {}
         }
     }
-    let foreseen = temperatures(&weather, issue_slot);
-    let series = |series: ForecastSeries| -> Vec<Slot> {
-        let value = |quarter: &Quarter| match series {
-            ForecastSeries::Load => quarter.load,
-            ForecastSeries::NetLoad => Some(quarter.load? - quarter.renewable?),
-        };
-        let slot = |quarter: &&Quarter| {
-            Some(Slot { index: quarter.index, value: value(quarter)?.mw(), temperature: quarter.temperature.map(|t| t.deg_c()) })
-        };
-        quarters.iter().filter_map(slot).collect()
-    };
     let mut rows: Vec<Output> = Vec::new();
     for kind in [ForecastSeries::Load, ForecastSeries::NetLoad] {
-        let Some(made) = forecast(&series(kind), issue_slot, HORIZON, &foreseen, utc_offset_ms) else { continue };
-        for (ahead, value) in made.values.iter().enumerate() {
+        let slots = series(&quarters, kind);
+        // The quarters just before the issue are not stated yet: what is forecast begins at the first of them.
+        let Some(last) = slots.iter().map(|slot| slot.index).filter(|index| *index < issue_slot).max() else { continue };
+        let first = (last + 1).max(issue_slot - GAP);
+        let gap = (issue_slot - first) as usize;
+        let foreseen = temperatures(&quarters, &weather, first, HORIZON + gap);
+        let Some(made) = forecast(&slots, first, HORIZON + gap, &foreseen, utc_offset_ms) else { continue };
+        for (ahead, value) in made.values.iter().skip(gap).enumerate() {
             let Some(p) = MilliWatts::from_mw(*value) else { continue };
             let valid_at_ms = (issue_slot + ahead as i64) * INTERVAL_MS;
             rows.push(Forecast { zone, series: kind, valid_at_ms, issued_at_ms, p, method: method(made.method) }.into());
@@ -89,11 +86,23 @@ fn issue(problem: Problem<ZoneRow, Option<i64>>) -> Answer<Option<i64>, Output> 
     Answer { previous: since, rows }
 }
 
-/// Temperatures of the horizon: hourly runs are held until the next one.
-fn temperatures(weather: &BTreeMap<i64, f64>, issue_slot: i64) -> Vec<Option<f64>> {
+/// Known slots of a series.
+fn series(quarters: &[&Quarter], series: ForecastSeries) -> Vec<Slot> {
+    let value = |quarter: &Quarter| match series {
+        ForecastSeries::Load => quarter.load,
+        ForecastSeries::NetLoad => Some(quarter.load? - quarter.renewable?),
+    };
+    let slot = |quarter: &&Quarter| Some(Slot { index: quarter.index, value: value(quarter)?.mw(), temperature: quarter.temperature.map(|t| t.deg_c()) });
+    quarters.iter().filter_map(slot).collect()
+}
+
+/// Temperatures from `first` on: as observed, else as foreseen, hourly runs held until the next one.
+fn temperatures(quarters: &[&Quarter], weather: &BTreeMap<i64, f64>, first: i64, count: usize) -> Vec<Option<f64>> {
     const HOUR: i64 = 4;
-    (issue_slot..issue_slot + HORIZON as i64)
-        .map(|slot| weather.range(slot - HOUR + 1..=slot).next_back().map(|(_, temperature)| *temperature))
+    let observed: BTreeMap<i64, f64> =
+        quarters.iter().filter(|quarter| quarter.index >= first).filter_map(|quarter| Some((quarter.index, quarter.temperature?.deg_c()))).collect();
+    (first..first + count as i64)
+        .map(|slot| observed.get(&slot).or_else(|| weather.range(slot - HOUR + 1..=slot).next_back().map(|(_, temperature)| temperature)).copied())
         .collect()
 }
 

@@ -2,12 +2,18 @@
 //!
 //! The join is relational: a switch moves the rows of the equipment it moves and no others.
 
+use std::collections::BTreeMap;
+
 use differential_dataflow::AsCollection;
-use gridflow_inputs::Input;
 use gridflow_inputs::ids::{BusId, IslandId};
 use gridflow_inputs::input::{Region, StorageTelemetry};
 use gridflow_inputs::network::{EquipmentKind, Network};
+use gridflow_inputs::{Epoch, Input};
 use serde::{Deserialize, Serialize};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::vec::Map;
 
 use crate::decision::{Estimate, Forecast, Shed};
 use crate::dispatch::Plan;
@@ -95,16 +101,33 @@ pub fn place_of(reading: &Reading) -> Place {
 /// Rows of islands as a solver takes them.
 #[must_use]
 pub fn solver_rows<'scope>(rows: Changes<'scope, (IslandId, GridRow)>) -> Rows<'scope, SolverInput<GridRow>> {
-    use timely::dataflow::operators::vec::Map;
-    rows.inner.map(|((island, row), _, change)| SolverInput::Row { key: island.0, row, change })
+    at_their_epoch(rows).map(|((island, row), change)| SolverInput::Row { key: island.0, row, change })
+}
+
+/// The updates of a collection, each sent at its own epoch.
+///
+/// A differential operator may send an update ahead of its time, with the time in the update: whoever goes by the time
+/// of the message would see it in another epoch from run to run. Every way out of the relational operators leads here.
+#[must_use]
+pub fn at_their_epoch<'scope, D: Clone + 'static>(updates: Changes<'scope, D>) -> Rows<'scope, (D, i64)> {
+    updates.inner.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, "AtTheirEpoch", |_, _| {
+        move |input, output| {
+            input.for_each_time(|time, batches| {
+                let mut by_epoch: BTreeMap<Epoch, Vec<(D, i64)>> = BTreeMap::new();
+                for (row, epoch, change) in batches.flat_map(|batch| batch.drain(..)) {
+                    by_epoch.entry(epoch).or_default().push((row, change));
+                }
+                for (epoch, mut rows) in by_epoch {
+                    output.session(&time.delayed(&epoch, 0)).give_iterator(rows.drain(..));
+                }
+            });
+        }
+    })
 }
 
 /// Rows and their changes as a collection, at the epoch they came at.
 #[must_use]
 pub fn changes<'scope, D: Clone + 'static>(rows: Rows<'scope, (D, i64)>) -> Changes<'scope, D> {
-    use timely::container::CapacityContainerBuilder;
-    use timely::dataflow::channels::pact::Pipeline;
-    use timely::dataflow::operators::generic::Operator;
     rows.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, "Changes", |_, _| {
         move |input, output| {
             input.for_each_time(|time, batches| {

@@ -6,8 +6,8 @@ use clap::Args;
 use gridflow::recording::{TRUTH, record};
 use gridflow::simulate::{Simulation, SimulationConfig};
 use gridflow::{EXIT_DONE, EXIT_INTERRUPTED, networks};
-use gridflow_inputs::profiles::Profiles;
-use gridflow_inputs::time::parse_ms;
+use gridflow_inputs::profiles;
+use gridflow_inputs::time::parse_rfc3339;
 
 use super::{Failed, report, stop_flag};
 
@@ -43,16 +43,21 @@ pub(crate) struct SimulateArguments {
     json: bool,
 }
 
+/// A moment as a user writes it.
+fn moment(text: &str) -> Result<i64, Failed> {
+    if let Ok(ms) = text.parse() {
+        return Ok(ms);
+    }
+    parse_rfc3339(text).map_err(|error| Failed::usage(format!("--start {text}: {error}; expected a time such as 2020-02-01T00:00:00Z, or UTC milliseconds")))
+}
+
 pub(crate) fn run(arguments: &SimulateArguments) -> Result<i32, Failed> {
-    let start_ms = match &arguments.start {
-        Some(text) => Some(parse_ms(text).ok_or_else(|| Failed::usage(format!("--start {text}: expected a time such as 2020-02-01T00:00:00Z, or UTC milliseconds")))?),
-        None => None,
-    };
+    let start_ms = arguments.start.as_deref().map(moment).transpose()?;
     let file = networks::read(&arguments.network)?;
     for warning in &file.warnings {
         eprintln!("gridflow: {}: {warning}", arguments.network.display());
     }
-    let profiles = arguments.profiles.as_deref().map(Profiles::read).transpose()?;
+    let profiles = arguments.profiles.as_deref().map(profiles::read).transpose()?;
     let config = SimulationConfig {
         seed: arguments.seed,
         minutes: arguments.minutes,

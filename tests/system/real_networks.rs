@@ -6,14 +6,14 @@ use std::sync::atomic::AtomicBool;
 
 use gridflow::recording::{TRUTH, record};
 use gridflow::simulate::{Simulation, SimulationConfig};
-use gridflow_inputs::profiles::Profiles;
+use gridflow_inputs::profiles;
 use gridflow_operators::decision::{Output, SetpointSource, Stream};
 
 use crate::support::{changelog, data, replay_into, scratch, workers};
 
 fn record_file(network: &Path, profiles: Option<&Path>, minutes: u32, log: &Path) {
     let file = gridflow::networks::read(network).expect("the network can be read");
-    let profiles = profiles.map(|dir| Profiles::read(dir).expect("the series can be read"));
+    let profiles = profiles.map(|dir| profiles::read(dir).expect("the series can be read"));
     let region = file.name.clone();
     let config = SimulationConfig { seed: 1, minutes, ..SimulationConfig::default() };
     let mut simulation = Simulation::new(config, file, profiles).expect("it can be simulated");
