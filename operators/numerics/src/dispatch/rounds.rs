@@ -131,7 +131,7 @@ impl<'a> Rounds<'a> {
     /// Injection of each bus in MW.
     pub(super) fn injection(&self, model: &Model, t: usize, x: &[f64]) -> Vec<f64> {
         let mut injection = model.injections[t].fixed.clone();
-        for (bus, column, coefficient) in &model.injections[t].terms {
+        for (bus, column, coefficient) in &model.injections[t].nodes {
             injection[*bus] += coefficient * x[*column];
         }
         injection
@@ -219,7 +219,7 @@ fn state(network: &DcNetwork, distributions: &BTreeMap<usize, Vec<f64>>, model: 
     let (t, branch, upper) = limit;
     let factors = &distributions[&branch];
     let injection = &model.injections[t];
-    let terms = injection.terms.iter().filter(|(bus, _, _)| factors[*bus] != 0.0);
+    let terms = injection.nodes.iter().filter(|(bus, _, _)| factors[*bus] != 0.0);
     let terms = terms.map(|(bus, column, coefficient)| (*column, factors[*bus] * coefficient)).collect();
     let fixed = factors.iter().zip(&injection.fixed).map(|(factor, fixed)| factor * fixed).sum::<f64>() + network.offset(branch);
     let bounds = network.limits[branch];
