@@ -292,14 +292,24 @@ impl std::fmt::Display for Conflict {
     }
 }
 
+/// The first conflicts, and how many more there are.
+fn in_words(conflicts: &[Conflict]) -> String {
+    const NAMED: usize = 8;
+    let mut words: Vec<String> = conflicts.iter().take(NAMED).map(ToString::to_string).collect();
+    if conflicts.len() > NAMED {
+        words.push(format!("and {} more", conflicts.len() - NAMED));
+    }
+    words.join(", ")
+}
+
 /// Why there is no dispatch.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DispatchError {
     /// A number or the network is not usable; the message names it.
     #[error("{0}")]
     Input(String),
-    /// No dispatch keeps all limits; these demands, taken together, contradict each other.
-    #[error("infeasible: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    /// No dispatch keeps all limits; these demands, taken together, contradict each other. Those that weigh most first.
+    #[error("infeasible: {}", in_words(.0))]
     Infeasible(Vec<Conflict>),
     /// The solver's answer did not pass verification.
     #[error("not solved: {status} after {iterations} iterations (residuals: primal {primal:e}, dual {dual:e}, gap {gap:e})")]

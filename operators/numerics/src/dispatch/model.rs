@@ -35,7 +35,10 @@ pub(super) struct Meaning {
 
 /// What is injected in an interval.
 pub(super) struct Injection {
-    pub(super) terms: Vec<(usize, usize, f64)>,
+    /// (bus, column, coefficient) of everything that injects.
+    terms: Vec<(usize, usize, f64)>,
+    /// The same sum with one column for a bus where several things inject: branch limits are dense in it.
+    pub(super) nodes: Vec<(usize, usize, f64)>,
     pub(super) fixed: Vec<f64>,
 }
 
@@ -91,13 +94,14 @@ impl<'a> Model<'a> {
             for (load, p) in case.loads.iter().zip(&interval.load_p) {
                 fixed[load.bus] -= p * case.base_mva;
             }
-            model.injections.push(Injection { terms: Vec::new(), fixed });
+            model.injections.push(Injection { terms: Vec::new(), nodes: Vec::new(), fixed });
             model.add_units(t, options);
             model.add_storages(t, options, penalties);
             model.add_links(t);
             model.add_slack(t, penalties, slack);
-            let Injection { terms, fixed } = &model.injections[t];
-            let terms = terms.iter().map(|(_, column, coefficient)| (*column, *coefficient)).collect();
+            model.add_nodes(t);
+            let Injection { nodes, fixed, .. } = &model.injections[t];
+            let terms = nodes.iter().map(|(_, column, coefficient)| (*column, *coefficient)).collect();
             let need = -fixed.iter().sum::<f64>();
             let row = model.row(Conflict::Balance { interval: t }, terms, need, need);
             model.balance.push(row);
@@ -305,6 +309,31 @@ impl<'a> Model<'a> {
         }
         self.shed.push(shed);
         self.surplus.push(surplus);
+    }
+
+    /// One column for the injection of each bus where more than two things inject.
+    fn add_nodes(&mut self, t: usize) {
+        let mut by_bus: Vec<Vec<(usize, f64)>> = vec![Vec::new(); self.case.buses.len()];
+        for (bus, column, coefficient) in &self.injections[t].terms {
+            by_bus[*bus].push((*column, *coefficient));
+        }
+        let conflict = Conflict::Balance { interval: t };
+        for (bus, mut terms) in by_bus.into_iter().enumerate() {
+            if terms.len() > 2 {
+                // Bounds that never bind, for the proof of infeasibility to rest on.
+                let reach = |(column, coefficient): &(usize, f64)| {
+                    let (low, high) = self.program.bounds(*column);
+                    coefficient.abs() * low.abs().max(high.abs())
+                };
+                let most = 1.0 + 2.0 * terms.iter().map(reach).sum::<f64>();
+                let node = self.column(Meaning { low: conflict, high: conflict }, 0.0, 0.0, -most, most);
+                terms.push((node, -1.0));
+                self.row(conflict, terms, 0.0, 0.0);
+                self.injections[t].nodes.push((bus, node, 1.0));
+            } else {
+                self.injections[t].nodes.extend(terms.into_iter().map(|(column, coefficient)| (bus, column, coefficient)));
+            }
+        }
     }
 
     /// The first interval whose demand and supply cannot meet by power alone, whatever the network.

@@ -1,9 +1,9 @@
 //! What slack costs: far more than any fuel, and more for the more critical class.
 //!
-//! With F the steepest marginal cost in the case: surplus and a missed storage target cost 10 F, a load 20 F · 10^k with
+//! With F the steepest marginal cost in the case: surplus and a missed storage target cost 10 F, a load 20 F · 3^k with
 //! k = 0 for interruptible to 4 for critical, and within a class up to half as much again by rank (interruption cost,
-//! then id). A MW of a class is so never shed to spare less than six of the next; that a class is spared wherever the
-//! others suffice is seen to in `rounds.rs`.
+//! then id). A MW of a class is so never shed to spare less than two of the next. That a class is spared wherever the
+//! others suffice, at any effort, is seen to in `rounds.rs`: wider steps here would only cost the solver its digits.
 
 use super::cost::steepest;
 use super::{Options, StorageEnd};
@@ -42,7 +42,7 @@ impl Penalties {
             for (rank, index) in members.iter().enumerate() {
                 load[*index] = class_price * (1.0 + 0.5 * rank as f64 / members.len() as f64);
             }
-            class_price *= 10.0;
+            class_price *= 3.0;
         }
         Self { load, surplus: 10.0 * dearest, storage_end: 10.0 * dearest }
     }

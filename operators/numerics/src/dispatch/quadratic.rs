@@ -165,13 +165,13 @@ impl Program {
         let mut value = vec![0.0; z.len()];
         let mut row_size: Vec<f64> = standard.bound.iter().map(|bound| 1.0 + bound.abs()).collect();
         let mut dual: f64 = 0.0;
-        for j in 0..x.len() {
-            let gradient = self.curvature[j] * x[j] + self.slope[j];
+        for (j, &at) in x.iter().enumerate() {
+            let gradient = self.curvature[j] * at + self.slope[j];
             let (mut sum, mut size) = (gradient, 1.0 + self.slope[j].abs());
             for entry in standard.matrix.colptr[j]..standard.matrix.colptr[j + 1] {
                 let (row, coefficient) = (standard.matrix.rowval[entry], standard.matrix.nzval[entry]);
-                value[row] += coefficient * x[j];
-                row_size[row] = row_size[row].max((coefficient * x[j]).abs());
+                value[row] += coefficient * at;
+                row_size[row] = row_size[row].max((coefficient * at).abs());
                 sum += coefficient * z[row];
                 size = size.max((coefficient * z[row]).abs());
             }
@@ -297,7 +297,8 @@ impl Standard {
         }
         let largest = z.iter().fold(0.0f64, |largest, z| largest.max(z.abs()));
         // An infinite box times an exact zero is NaN and proves nothing: it fails the comparison.
-        if !(reach < 0.5 * excess) || largest == 0.0 {
+        let proven = reach < 0.5 * excess && largest > 0.0;
+        if !proven {
             return None;
         }
         let (rows, columns) = self.by_row(program, &z);

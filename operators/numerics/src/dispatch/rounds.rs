@@ -79,20 +79,12 @@ pub(super) struct Rounds<'a> {
 
 impl<'a> Rounds<'a> {
     fn solve(&mut self) -> Result<Dispatch, DispatchError> {
-        let tight = match self.attempt(None) {
+        match self.attempt(None) {
             Ok(answer) if !self.options.allow_shedding || !self.slack_pays(&answer) => return Ok(self.dispatch(&answer)),
-            Ok(_) => None,
             Err(failure) if !self.options.allow_shedding => return Err(failure),
-            Err(failure) => Some(failure),
-        };
-        let mut answer = match self.attempt(Some(SHED_ORDER.len() - 1)) {
-            Ok(answer) => answer,
-            // Of two failures the proof says more.
-            Err(DispatchError::NotSolved { .. }) if matches!(tight, Some(DispatchError::Infeasible(_))) => {
-                return Err(tight.expect("just matched"));
-            }
-            Err(failure) => return Err(failure),
-        };
+            _ => {}
+        }
+        let mut answer = self.attempt(Some(SHED_ORDER.len() - 1))?;
         while let Some(dearest) = self.dearest_class_shed(&answer) {
             let Some(spared) = dearest.checked_sub(1) else { break };
             match self.attempt(Some(spared)) {
@@ -139,7 +131,7 @@ impl<'a> Rounds<'a> {
     /// Injection of each bus in MW.
     pub(super) fn injection(&self, model: &Model, t: usize, x: &[f64]) -> Vec<f64> {
         let mut injection = model.injections[t].fixed.clone();
-        for (bus, column, coefficient) in &model.injections[t].terms {
+        for (bus, column, coefficient) in &model.injections[t].nodes {
             injection[*bus] += coefficient * x[*column];
         }
         injection
@@ -205,17 +197,17 @@ impl<'a> Rounds<'a> {
                 DispatchError::NotSolved { status, iterations: self.iterations + iterations, primal, dual, gap }
             }
             NoOptimum::Infeasible { rows, columns, .. } => {
+                // The heaviest parts first; the sort is stable, so equal ones stay in order.
+                let parts = model.rows.iter().zip(&rows).chain(model.columns.iter().zip(&columns));
+                let mut parts: Vec<(&Meaning, f64)> = parts.map(|(meaning, weight)| (meaning, *weight)).collect();
+                parts.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
                 let mut conflicts: Vec<Conflict> = Vec::new();
-                let mut name = |meanings: &[Meaning], weights: &[f64]| {
-                    for (meaning, weight) in meanings.iter().zip(weights) {
-                        let conflict = if *weight > 0.0 { meaning.high } else { meaning.low };
-                        if weight.abs() > NAMED && !conflicts.contains(&conflict) {
-                            conflicts.push(conflict);
-                        }
+                for (meaning, weight) in parts.into_iter().take_while(|(_, weight)| weight.abs() > NAMED) {
+                    let conflict = if weight > 0.0 { meaning.high } else { meaning.low };
+                    if !conflicts.contains(&conflict) {
+                        conflicts.push(conflict);
                     }
-                };
-                name(&model.rows, &rows);
-                name(&model.columns, &columns);
+                }
                 DispatchError::Infeasible(conflicts)
             }
         }
@@ -227,7 +219,7 @@ fn state(network: &DcNetwork, distributions: &BTreeMap<usize, Vec<f64>>, model: 
     let (t, branch, upper) = limit;
     let factors = &distributions[&branch];
     let injection = &model.injections[t];
-    let terms = injection.terms.iter().filter(|(bus, _, _)| factors[*bus] != 0.0);
+    let terms = injection.nodes.iter().filter(|(bus, _, _)| factors[*bus] != 0.0);
     let terms = terms.map(|(bus, column, coefficient)| (*column, factors[*bus] * coefficient)).collect();
     let fixed = factors.iter().zip(&injection.fixed).map(|(factor, fixed)| factor * fixed).sum::<f64>() + network.offset(branch);
     let bounds = network.limits[branch];

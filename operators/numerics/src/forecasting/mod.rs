@@ -113,8 +113,8 @@ fn bridge(values: &mut [Option<f64>]) {
         if let Some((from, start)) = before
             && place - from - 1 <= BRIDGED
         {
-            for gap in from + 1..place {
-                values[gap] = Some(start + (value - start) * (gap - from) as f64 / (place - from) as f64);
+            for (step, gap) in values[from + 1..place].iter_mut().enumerate() {
+                *gap = Some(start + (value - start) * (step + 1) as f64 / (place - from) as f64);
             }
         }
         before = Some((place, value));

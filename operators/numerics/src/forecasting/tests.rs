@@ -1,4 +1,5 @@
 //! Judges: laws put into a series, leaks, gaps, and the error on a published year of load.
+#![allow(clippy::print_stdout)] // skipped tests and measurements say so
 
 use super::*;
 
@@ -176,5 +177,20 @@ fn victoria_is_forecast_a_day_ahead() {
     for (days, with_weather) in [(28, false), (28, true), (56, false), (56, true)] {
         let error = day_ahead_error_pct(&series, 11 * 3_600_000, days, with_weather);
         println!("{days} days, weather {with_weather}: {error:.3} %");
+    }
+}
+
+/// For the record: `cargo test --release -p gridflow-numerics -- --ignored --nocapture times`.
+#[test]
+#[ignore = "a measurement"]
+#[allow(clippy::disallowed_methods)] // a measurement reads the clock
+fn times_of_a_forecast() {
+    for (days, horizon) in [(28, 96), (56, 96), (56, 672)] {
+        let (history, temperatures) = (past(days), foreseen(horizon));
+        let start = std::time::Instant::now();
+        for _ in 0..20 {
+            forecast(&history, ISSUE, horizon as usize, &temperatures, 0).unwrap();
+        }
+        println!("{days} days, {horizon} slots: {:.2} ms", start.elapsed().as_secs_f64() * 1e3 / 20.0);
     }
 }

@@ -1,4 +1,5 @@
 //! Judges: the golden figures of four cases, and a search over a grid of states that knows no linear programming.
+#![allow(clippy::print_stdout)] // skipped tests and measurements say so
 
 use super::*;
 use proptest::prelude::*;
@@ -184,5 +185,32 @@ proptest! {
         // A state off by half a step costs at most its energy at the dearest price, per interval.
         prop_assert!(plan.profit <= grid + 0.125 * 130.0 * prices.len() as f64, "{} > {}", plan.profit, grid);
         assert_consistent(&battery(), 1.0, &plan);
+    }
+}
+
+/// For the record: `cargo test --release -p gridflow-numerics -- --ignored --nocapture times`.
+#[test]
+#[ignore = "a measurement"]
+#[allow(clippy::disallowed_methods)] // a measurement reads the clock
+fn times_of_a_day_plan() {
+    let quarters = |prices: &[f64]| {
+        prices.iter().enumerate().flat_map(|(h, p)| (0..4).map(move |q| p + 0.1 * f64::from(q) + 0.01 * h as f64)).collect::<Vec<_>>()
+    };
+    for (name, prices, hours) in [
+        ("24 h", PRICES.to_vec(), 1.0),
+        ("24 h, four negative", negative_hours(), 1.0),
+        ("96 quarters", quarters(&PRICES), 0.25),
+        ("96 quarters, 16 negative", quarters(&negative_hours()), 0.25),
+        ("96 quarters, all negative", quarters(&[-20.0; 24]), 0.25),
+    ] {
+        let start = std::time::Instant::now();
+        let plan = plan(&battery(), &prices, hours, &Options::default()).unwrap();
+        println!(
+            "{name}: {:.1} ms, {} nodes, gap {:.4}, profit {:.4}",
+            start.elapsed().as_secs_f64() * 1e3,
+            plan.nodes,
+            plan.gap,
+            plan.profit
+        );
     }
 }
