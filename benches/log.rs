@@ -35,7 +35,13 @@ fn epochs() -> Vec<(u64, Vec<Input>)> {
         let rows = (0..ROWS).map(|sensor| {
             let base = i64::from(sensor) * 7_919 % 400_000 * 1000;
             let quality = if below(1000) == 0 { Quality::Doubtful } else { Quality::Good };
-            Measurement { sensor: SensorId(sensor), event_ms: epoch as i64 - below(900), revision: 0, value: base + below(2_000_000), quality }
+            Measurement {
+                sensor: SensorId(sensor),
+                event_ms: epoch as i64 - below(900),
+                revision: 0,
+                value: base + below(2_000_000),
+                quality,
+            }
         });
         epochs.push((epoch, rows.map(Input::from).collect()));
     }

@@ -68,6 +68,7 @@ pub struct BlockReader {
     from: Epoch,
     torn: Option<Torn>,
     scratch: Vec<u8>,
+    at_end: bool,
     failed: bool,
 }
 
@@ -87,7 +88,7 @@ impl BlockReader {
         let Opened::Segment(segment) = Segment::open(&path, 1, None)? else { return Err(LogError::NoHeader { path }) };
         let segment = *segment;
         let header = segment.header.log.clone();
-        Ok(Self { dir: dir.to_owned(), header, segment, from: 0, torn: None, scratch: Vec::new(), failed: false })
+        Ok(Self { dir: dir.to_owned(), header, segment, from: 0, torn: None, scratch: Vec::new(), at_end: false, failed: false })
     }
 
     /// Opens the log in `dir` at the first epoch not before `epoch`, without reading what lies far before it.
@@ -135,6 +136,11 @@ impl BlockReader {
     }
 
     fn next_epoch(&mut self) -> Result<Option<(Place, EpochBlocks)>, LogError> {
+        if self.at_end {
+            // A torn end may have been cut since, so that the file is shorter than it was.
+            self.segment.refresh()?;
+            self.at_end = false;
+        }
         loop {
             let torn = match self.segment.step()? {
                 Step::Epoch(frames) if frames.epoch < self.from => continue,
@@ -155,6 +161,7 @@ impl BlockReader {
             }
             self.torn = torn;
             if !follows {
+                self.at_end = true;
                 return Ok(None);
             }
             if let Some(torn) = &self.torn {

@@ -13,7 +13,7 @@ use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, io_error, record_
 use crate::input::{Epoch, Input, Kind};
 use crate::row::Record;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// When what was written is forced to the disk.
@@ -25,6 +25,8 @@ pub enum Sync {
     EveryN(u32),
     /// When a segment ends and when the log is closed: a crash of the process loses nothing, a power failure may.
     OnClose,
+    /// Never: for logs that can be made again, as a replay's outputs and a test's.
+    Never,
 }
 
 /// How a log is written.
@@ -84,8 +86,8 @@ impl LogWriter {
         let first = SegmentHeader { log: header.clone(), number: 1, base_epoch: 0, link: 0 };
         let bytes = first.write()?;
         let mut file = create_segment(&path)?;
-        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|source| io_error(&path, "write", source))?;
-        sync_directory(dir)?;
+        file.write_all(&bytes).and_then(|()| sync_file(&file, options)).map_err(|source| io_error(&path, "write", source))?;
+        sync_entries(dir, options)?;
         let index = Index { segments: vec![SegmentIndex::new(&first)?] };
         let dir = dir.to_owned();
         let length = bytes.len() as u64;
@@ -163,10 +165,12 @@ impl LogWriter {
             if cut.is_some() {
                 return Err(segment.damage(torn.offset, "the segment ends inside an epoch, but another follows"));
             }
-            file.set_len(torn.offset).and_then(|()| file.sync_all()).map_err(|source| io_error(&path, "cut the torn end of", source))?;
+            file.set_len(torn.offset)
+                .and_then(|()| sync_file(&file, options))
+                .map_err(|source| io_error(&path, "cut the torn end of", source))?;
             cut = Some(torn);
         }
-        sync_directory(dir)?;
+        sync_entries(dir, options)?;
         let stored = Index::load(dir).unwrap_or_default();
         let mut index = Index::default();
         for earlier in 1..number {
@@ -309,12 +313,15 @@ impl LogWriter {
         match self.options.sync {
             Sync::EveryEpoch => self.sync(),
             Sync::EveryN(epochs) if self.unsynced >= epochs => self.sync(),
-            Sync::EveryN(_) | Sync::OnClose => Ok(()),
+            Sync::EveryN(_) | Sync::OnClose | Sync::Never => Ok(()),
         }
     }
 
     fn sync(&mut self) -> Result<(), LogError> {
         self.unsynced = 0;
+        if self.options.sync == Sync::Never {
+            return Ok(());
+        }
         self.file.sync_data().map_err(|source| {
             self.failed = true;
             LogError::Write { path: self.path.clone(), last_epoch: self.last, source }
@@ -332,7 +339,7 @@ impl LogWriter {
         let failed = |source| LogError::Write { path: path.clone(), last_epoch: self.last, source };
         let mut file = File::options().append(true).create_new(true).open(&path).map_err(failed)?;
         file.write_all(&bytes).map_err(failed)?;
-        sync_directory(&self.dir)?;
+        sync_entries(&self.dir, self.options)?;
         self.index.segments.push(SegmentIndex::new(&header)?);
         (self.file, self.path, self.number, self.length) = (file, path, number, bytes.len() as u64);
         Ok(())
@@ -341,6 +348,14 @@ impl LogWriter {
 
 fn create_segment(path: &Path) -> Result<File, LogError> {
     File::options().append(true).create_new(true).open(path).map_err(|source| io_error(path, "create", source))
+}
+
+fn sync_file(file: &File, options: Options) -> io::Result<()> {
+    if options.sync == Sync::Never { Ok(()) } else { file.sync_all() }
+}
+
+fn sync_entries(dir: &Path, options: Options) -> Result<(), LogError> {
+    if options.sync == Sync::Never { Ok(()) } else { sync_directory(dir) }
 }
 
 /// Refuses rows of another shape than the log's.

@@ -8,7 +8,7 @@ use crate::input::Input;
 use std::fs;
 
 /// Segments of a few hundred bytes, so that small tests roll.
-pub(super) const SMALL: Options = Options { segment_bytes: 900, sync: Sync::OnClose };
+pub(super) const SMALL: Options = Options { segment_bytes: 900, sync: Sync::Never };
 
 /// Writes a log of the given epochs and closes it.
 pub(super) fn write(dir: &Path, epochs: &[(Epoch, Vec<Input>)], options: Options) {
