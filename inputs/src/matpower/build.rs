@@ -58,7 +58,7 @@ impl Row<'_> {
     /// An error at one of the row's values.
     pub(super) fn error(&self, column: usize, reason: impl std::fmt::Display) -> ParseError {
         let place = self.matrix.places[self.row * self.matrix.columns + column];
-        self.source.error(place, format!("{} {}: {reason}", self.thing, self.row + 1))
+        self.source.error(place, format!("row {} of {}: {reason}", self.row + 1, self.thing))
     }
 
     pub(super) fn value(&self, column: usize) -> f64 {
