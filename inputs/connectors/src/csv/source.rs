@@ -256,11 +256,9 @@ fn fixed(quantity: Quantity, value: f64) -> Option<i64> {
     Some(match quantity {
         Quantity::VoltageMagnitude => MicroVolts::from_kv(value)?.0,
         Quantity::VoltageAngle => MicroRadians::from_rad(value * std::f64::consts::PI / 180.0)?.0,
-        Quantity::ActiveInjection
-        | Quantity::ActiveFlow
-        | Quantity::ActiveLoad
-        | Quantity::ActiveGeneration
-        | Quantity::MeteredPower => MilliWatts::from_mw(value)?.0,
+        Quantity::ActiveInjection | Quantity::ActiveFlow | Quantity::ActiveLoad | Quantity::ActiveGeneration | Quantity::MeteredPower => {
+            MilliWatts::from_mw(value)?.0
+        }
         Quantity::ReactiveInjection | Quantity::ReactiveFlow | Quantity::ReactiveLoad | Quantity::ReactiveGeneration => {
             MilliVars::from_mvar(value)?.0
         }
@@ -306,10 +304,11 @@ impl SensorColumns {
     fn sensor(&self, row: &Row<'_>, valid_from_ms: i64) -> Result<Sensor, BadLine> {
         let found = |column: usize| shown(row.text(column));
         let quantity = QUANTITIES.iter().find(|(name, ..)| *name == row.text(self.quantity));
-        let (name, quantity, elements) =
-            quantity.ok_or_else(|| row.error(self.quantity, format!("expected a quantity with its unit, found {}", found(self.quantity))))?;
+        let (name, quantity, elements) = quantity
+            .ok_or_else(|| row.error(self.quantity, format!("expected a quantity with its unit, found {}", found(self.quantity))))?;
         let element = ELEMENTS.iter().find(|(name, _)| *name == row.text(self.element)).map(|(_, element)| *element);
-        let element = element.ok_or_else(|| row.error(self.element, format!("expected a kind of element, found {}", found(self.element))))?;
+        let element =
+            element.ok_or_else(|| row.error(self.element, format!("expected a kind of element, found {}", found(self.element))))?;
         if !elements.contains(&element) {
             return Err(row.error(self.element, format!("a {} has no {name}", row.text(self.element))));
         }
@@ -319,7 +318,11 @@ impl SensorColumns {
             "to" if two_ended => Side::To,
             "none" | "" if !two_ended => Side::None,
             _ if two_ended => return Err(row.error(self.side, format!("expected from or to, found {}", found(self.side)))),
-            _ => return Err(row.error(self.side, format!("expected none, found {}: a {} has no sides", found(self.side), row.text(self.element)))),
+            _ => {
+                return Err(
+                    row.error(self.side, format!("expected none, found {}: a {} has no sides", found(self.side), row.text(self.element)))
+                );
+            }
         };
         let value = |column: usize| row.quantity(column, |value| fixed(*quantity, value));
         let sigma = value(self.sigma)?;
@@ -328,7 +331,9 @@ impl SensorColumns {
         }
         let (range_min, range_max) = (value(self.range_min)?, value(self.range_max)?);
         if range_min >= range_max {
-            return Err(row.error(self.range_max, format!("the range is empty: {} to {}", row.text(self.range_min), row.text(self.range_max))));
+            return Err(
+                row.error(self.range_max, format!("the range is empty: {} to {}", row.text(self.range_min), row.text(self.range_max)))
+            );
         }
         let period_ms = row.quantity(self.period_s, |seconds| to_fixed(seconds, 1000.0).filter(|ms| *ms > 0))?;
         Ok(Sensor {
@@ -372,7 +377,8 @@ impl MeasurementColumns {
     fn measurement(&self, row: &Row<'_>, quantities: &BTreeMap<SensorId, Quantity>) -> Result<Measurement, BadLine> {
         let sensor = SensorId(row.integer(self.sensor)?);
         let quantity = quantities.get(&sensor).copied();
-        let quantity = quantity.ok_or_else(|| row.error(self.sensor, format!("sensor {sensor} is not known: the unit of its value is not either")))?;
+        let quantity =
+            quantity.ok_or_else(|| row.error(self.sensor, format!("sensor {sensor} is not known: the unit of its value is not either")))?;
         Ok(Measurement {
             sensor,
             event_ms: time(row, self.time)?,

@@ -35,7 +35,10 @@ fn rows(measurements: impl AsRef<[u8]>) -> Vec<Result<Input, String>> {
 fn an_export_becomes_rows_in_the_order_of_event_time() {
     let rows: Vec<Input> = source(SENSORS, MEASUREMENTS, SWITCHES).unwrap().map(|row| row.unwrap()).collect();
     let Input::Sensor(flow) = &rows[0] else { panic!("a sensor comes first") };
-    assert_eq!((flow.id.0, flow.quantity, flow.element, flow.element_id, flow.side), (1, Quantity::ActiveFlow, EquipmentKind::Branch, 7, Side::From));
+    assert_eq!(
+        (flow.id.0, flow.quantity, flow.element, flow.element_id, flow.side),
+        (1, Quantity::ActiveFlow, EquipmentKind::Branch, 7, Side::From)
+    );
     assert_eq!((flow.sigma, flow.range_max, flow.period_ms), (500_000_000, MilliWatts::from_mw(500.0).unwrap().0, 2500));
     assert_eq!((flow.feeder.0, flow.zone.0, flow.source.0), (3, 1, 9));
     let measurement = |sensor, ms, revision, value, quality| {
@@ -68,7 +71,11 @@ fn a_bad_line_is_named_and_costs_nothing_but_itself() {
         ("12.5,", "", "measurements.csv, line 2: expected 5 cells as in the header, found 4"),
         ("1,2020", "8,2020", "measurements.csv, line 2, column sensor: sensor 8 is not known: the unit of its value is not either"),
         ("1,2020", "-1,2020", "measurements.csv, line 2, column sensor: expected an integer in range, found \"-1\""),
-        ("00Z,12.5,good", "00Z,12.5,fine", "measurements.csv, line 2, column quality: expected good, doubtful, bad, withdrawn or 0 to 3, found \"fine\""),
+        (
+            "00Z,12.5,good",
+            "00Z,12.5,fine",
+            "measurements.csv, line 2, column quality: expected good, doubtful, bad, withdrawn or 0 to 3, found \"fine\"",
+        ),
         ("good,0", "good,65536", "measurements.csv, line 2, column revision: expected an integer in range, found \"65536\""),
     ] {
         let rows = rows(MEASUREMENTS.replacen(from, to, 1));
@@ -108,14 +115,21 @@ fn a_sensor_that_makes_no_sense_is_a_bad_line() {
         assert_eq!(rows.next().unwrap().unwrap_err().to_string(), format!("sensors.csv, line 2, {error}"));
         assert!(rows.next().unwrap().is_ok());
     }
-    let rows: Vec<_> = source(format!("{SENSORS}2,frequency_hz,bus,3,to,1,45,65,0,1,1,9\n3,frequency_hz,bus,1,,1,45,65,0,1,1,9\n"), MEASUREMENTS, SWITCHES)
-        .unwrap()
-        .filter_map(Result::err)
-        .map(|error| error.to_string())
-        .collect();
+    let rows: Vec<_> = source(
+        format!("{SENSORS}2,frequency_hz,bus,3,to,1,45,65,0,1,1,9\n3,frequency_hz,bus,1,,1,45,65,0,1,1,9\n"),
+        MEASUREMENTS,
+        SWITCHES,
+    )
+    .unwrap()
+    .filter_map(Result::err)
+    .map(|error| error.to_string())
+    .collect();
     assert_eq!(
         rows,
-        ["sensors.csv, line 5, column side: expected none, found \"to\": a bus has no sides", "sensors.csv, line 6, column id: sensor 3 is there already"]
+        [
+            "sensors.csv, line 5, column side: expected none, found \"to\": a bus has no sides",
+            "sensors.csv, line 6, column id: sensor 3 is there already"
+        ]
     );
 }
 
@@ -152,9 +166,14 @@ fn a_disk_that_fails_is_told_once_and_ends_its_file_only() {
     }
     let reader: Box<dyn BufRead> = Box::new(BufReader::new(Cursor::new(MEASUREMENTS.as_bytes().to_vec()).chain(Failing)));
     let rows: Vec<_> =
-        Source::from_readers(named("sensors.csv", SENSORS), Some(("m.csv".into(), reader)), Some(named("s.csv", SWITCHES)), 0).unwrap().collect();
+        Source::from_readers(named("sensors.csv", SENSORS), Some(("m.csv".into(), reader)), Some(named("s.csv", SWITCHES)), 0)
+            .unwrap()
+            .collect();
     assert_eq!(rows.len(), 3 + 3 + 2 + 1);
-    assert_eq!(rows.iter().filter_map(|row| row.as_ref().err()).map(ToString::to_string).collect::<Vec<_>>(), ["m.csv, line 5: cannot be read: broken"]);
+    assert_eq!(
+        rows.iter().filter_map(|row| row.as_ref().err()).map(ToString::to_string).collect::<Vec<_>>(),
+        ["m.csv, line 5: cannot be read: broken"]
+    );
 }
 
 proptest! {
