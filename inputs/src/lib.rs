@@ -13,6 +13,8 @@ pub mod profiles;
 pub mod row;
 pub mod rts_gmlc;
 pub mod table;
+#[cfg(test)]
+mod test_data;
 pub mod time;
 pub mod units;
 

@@ -318,5 +318,4 @@ impl Columns {
 }
 
 #[cfg(test)]
-#[path = "profiles_tests.rs"]
 mod tests;

@@ -4,7 +4,6 @@ use crate::network::{BusKind, EquipmentKind, Fuel, LoadClass};
 use crate::row::Real;
 use crate::units::{MilliVoltAmperes, MilliWatts};
 use proptest::prelude::*;
-use std::path::PathBuf;
 
 /// A case with every form the dialects use.
 const SMALL: &str = "%% A case
@@ -41,14 +40,8 @@ end
 ";
 
 fn data(file: &str) -> Option<(String, String)> {
-    let root = std::env::var_os("GRIDFLOW_DATA")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")), PathBuf::from);
-    let path = root.join("matpower").join(file);
-    if !path.exists() {
-        println!("skipped: {} is not here", path.display());
-        return None;
-    }
-    Some((file.to_owned(), std::fs::read_to_string(&path).expect("a test file can be read")))
+    let path = crate::test_data::find(&format!("matpower/{file}"))?;
+    Some((file.to_owned(), std::fs::read_to_string(path).expect("a test file can be read")))
 }
 
 #[test]

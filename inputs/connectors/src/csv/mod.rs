@@ -20,7 +20,9 @@
 //! record, of at most 64 KiB.
 
 mod config;
+mod lines;
 mod source;
+mod translate;
 
 #[cfg(test)]
 mod tests;

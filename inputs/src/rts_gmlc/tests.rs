@@ -1,15 +1,8 @@
 use super::*;
-use std::path::PathBuf;
+use crate::network::Fuel;
 
-fn data() -> Option<PathBuf> {
-    let root = std::env::var_os("GRIDFLOW_DATA")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")), PathBuf::from);
-    let path = root.join("rts-gmlc");
-    if !path.exists() {
-        println!("skipped: {} is not here", path.display());
-        return None;
-    }
-    Some(path)
+fn data() -> Option<std::path::PathBuf> {
+    crate::test_data::find("rts-gmlc")
 }
 
 /// The number behind `"key":` in JSON text from `from` on, and where it ends.
@@ -139,7 +132,7 @@ fn what_is_wrong_is_named_by_file_line_and_column() {
     assert_eq!(message, "gen.csv, line 2, column Fuel: expected a fuel, found \"Peat\"");
     let message = wrong(&|t| t.gen_ = leak(GEN.replace("0.5,0.75", "0.5,0.25")));
     assert_eq!(message, "gen.csv, line 2, column Output_pct_1: output points must ascend, 5 MW does not follow 10 MW");
-    let message = wrong(&|t| t.storage = leak(STORAGE.replace("2_S_1", "9_S_1").replace("tail", "tail")));
+    let message = wrong(&|t| t.storage = leak(STORAGE.replace("2_S_1", "9_S_1")));
     assert_eq!(message, "gen.csv, line 3, column GEN UID: 2_S_1 has no head reservoir in storage.csv");
     assert_eq!(wrong(&|t| t.dc_branch = ""), "dc_branch.csv: the file is empty; expected a header line");
     let missing = read(Path::new("/nonexistent")).unwrap_err().to_string();

@@ -4,15 +4,8 @@ use proptest::prelude::*;
 const PLAIN: &str = "time,load_mw:1,available_mw:101_PV_1,temperature_deg_c:2,price_per_mwh:2\n\
     2020-06-01T00:00:00Z,100,0,-3.5,40\n2020-06-01T00:15:00Z,110,1.5,-4,-2\n2020-06-01T02:30:00+02:00,120,2,0,0\n";
 
-fn data() -> Option<PathBuf> {
-    let root = std::env::var_os("GRIDFLOW_DATA")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")), PathBuf::from);
-    let path = root.join("rts-gmlc/timeseries");
-    if !path.exists() {
-        println!("skipped: {} is not here", path.display());
-        return None;
-    }
-    Some(path)
+fn data() -> Option<std::path::PathBuf> {
+    crate::test_data::find("rts-gmlc/timeseries")
 }
 
 fn rts_text(periods: i64, days: i64) -> String {
