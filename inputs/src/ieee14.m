@@ -9,8 +9,8 @@ function mpc = ieee14
 %
 % Ours, not published: zones, base voltages, voltage limits, ratings, active power limits, ramps, costs and fuels.
 %   Zone 1 is the 69 kV part (buses 1 to 5) with the cheap units, zone 2 the rest (buses 6 to 14) with dear ones.
-%   The power flow above keeps every rating. With a sixth more demand everywhere, economic dispatch from zone 1 would
-%   overload branch 10 (5-6, 50 MVA), so that units of zone 2 must run and the prices of the zones part.
+%   The power flow above keeps every rating. With an eighth more demand everywhere, economic dispatch from zone 1 would
+%   overload branch 10 (5-6, 47 MVA), so that units of zone 2 must run and the prices of the zones part.
 mpc.version = '2';
 mpc.baseMVA = 100;
 
@@ -77,16 +77,16 @@ mpc.gencost = [
 
 %	fbus	tbus	r	x	b	rateA	rateB	rateC	ratio	angle	status	angmin	angmax
 mpc.branch = [
-	1	2	0.01938	0.05917	0.0528	175	195	220	0	0	1	-360	360;
-	1	5	0.05403	0.22304	0.0492	90	100	115	0	0	1	-360	360;
-	2	3	0.04699	0.19797	0.0438	90	100	115	0	0	1	-360	360;
-	2	4	0.05811	0.17632	0.0340	75	85	95	0	0	1	-360	360;
+	1	2	0.01938	0.05917	0.0528	205	225	255	0	0	1	-360	360;
+	1	5	0.05403	0.22304	0.0492	105	115	130	0	0	1	-360	360;
+	2	3	0.04699	0.19797	0.0438	105	115	130	0	0	1	-360	360;
+	2	4	0.05811	0.17632	0.0340	85	95	105	0	0	1	-360	360;
 	2	5	0.05695	0.17388	0.0346	60	70	80	0	0	1	-360	360;
 	3	4	0.06701	0.17103	0.0128	50	55	65	0	0	1	-360	360;
-	4	5	0.01335	0.04211	0	85	95	110	0	0	1	-360	360;
+	4	5	0.01335	0.04211	0	90	100	115	0	0	1	-360	360;
 	4	7	0	0.20912	0	45	50	56	0.978	0	1	-360	360;
 	4	9	0	0.55618	0	28	31	35	0.969	0	1	-360	360;
-	5	6	0	0.25202	0	50	55	62	0.932	0	1	-360	360;
+	5	6	0	0.25202	0	47	52	58	0.932	0	1	-360	360;
 	6	11	0.09498	0.19890	0	18	20	23	0	0	1	-360	360;
 	6	12	0.12291	0.25581	0	18	20	23	0	0	1	-360	360;
 	6	13	0.06615	0.13027	0	28	31	35	0	0	1	-360	360;

@@ -10,8 +10,12 @@ pub mod log;
 pub mod matpower;
 pub mod network;
 pub mod network_file;
+pub mod profiles;
 pub mod row;
+pub mod rts_gmlc;
 pub mod table;
+#[cfg(test)]
+mod test_data;
 pub mod time;
 pub mod units;
 

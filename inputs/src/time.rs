@@ -78,7 +78,7 @@ pub fn parse_rfc3339(text: &str) -> Result<i64, TimeError> {
             return Err(TimeError::Form);
         }
         for place in 0..3 {
-            let digit = if place < length { i64::from(fraction[place] - b'0') } else { 0 };
+            let digit = fraction[..length].get(place).map_or(0, |digit| i64::from(digit - b'0'));
             fraction_ms = fraction_ms * 10 + digit;
         }
         rest = &fraction[length..];

@@ -3,7 +3,7 @@
 //! Model 1 gives points `x1 y1 … xn yn`, model 2 coefficients from the highest power down. A second block of rows, for
 //! reactive power, is passed over with a warning.
 
-use super::build::Row;
+use super::row::Row;
 use super::text::{Matrix, Source};
 use crate::network_file::{convex_points, cost_rows};
 use crate::row::Real;

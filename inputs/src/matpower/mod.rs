@@ -15,7 +15,9 @@
 
 mod build;
 mod cost;
+mod row;
 mod text;
+mod value;
 
 #[cfg(test)]
 mod tests;
