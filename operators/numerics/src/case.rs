@@ -1,8 +1,14 @@
 //! A network on dense indices, per unit and radians: the only door between rows and numerics.
 //!
 //! Indices follow ids in ascending order, so that a case does not depend on the order of rows. Only what is in
-//! service is in a case: the rows of out-of-service equipment are left out before. Base: the region's base power and
+//! service is in a case: [`Case::new`] leaves the rest out. Base: the region's base power and
 //! each bus's base voltage. Signs: injections positive into the bus.
+
+mod build;
+mod measurement;
+
+pub use build::CaseError;
+pub use measurement::{CaseMeasurement, MeasurementKind};
 
 use gridflow_inputs::ids::{BranchId, BusId, DcLineId, GeneratorId, LoadId, StorageId, ZoneId};
 use gridflow_inputs::network::{BusKind, LoadClass};
@@ -181,4 +187,49 @@ pub struct Case {
     pub storages: Vec<CaseStorage>,
     /// Direct-current links in service, by id.
     pub dc_lines: Vec<CaseDcLine>,
+}
+
+macro_rules! index_of {
+    ($($(#[$doc:meta])* $name:ident, $list:ident, $id:ty;)*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(&self, id: $id) -> Option<usize> {
+            self.$list.binary_search_by_key(&id, |row| row.id).ok()
+        }
+    )*};
+}
+
+impl Case {
+    index_of! {
+        /// Index of a bus; none when it is isolated or unknown.
+        bus_index, buses, BusId;
+        /// Index of a branch; none when it is out of service or unknown.
+        branch_index, branches, BranchId;
+        /// Index of a unit; none when it is out of service or unknown.
+        generator_index, generators, GeneratorId;
+        /// Index of a load; none when it is not connected or unknown.
+        load_index, loads, LoadId;
+        /// Index of a storage unit; none when it is out of service or unknown.
+        storage_index, storages, StorageId;
+        /// Index of a direct-current link; none when it is out of service or unknown.
+        dc_line_index, dc_lines, DcLineId;
+    }
+
+    /// For each bus the lowest bus index of its component: buses joined by branches in service.
+    #[must_use]
+    pub fn components(&self) -> Vec<usize> {
+        fn root(parent: &mut [usize], mut bus: usize) -> usize {
+            while parent[bus] != bus {
+                parent[bus] = parent[parent[bus]];
+                bus = parent[bus];
+            }
+            bus
+        }
+        let mut parent = Vec::from_iter(0..self.buses.len());
+        for branch in &self.branches {
+            let (a, b) = (root(&mut parent, branch.from), root(&mut parent, branch.to));
+            parent[a.max(b)] = a.min(b);
+        }
+        (0..self.buses.len()).map(|bus| root(&mut parent, bus)).collect()
+    }
 }

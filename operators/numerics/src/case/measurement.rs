@@ -1,0 +1,104 @@
+//! The same door for readings: from a sensor's fixed-point value to per unit and radians, and results back to rows.
+
+use super::Case;
+use gridflow_inputs::ids::{BranchId, BusId, SensorId};
+use gridflow_inputs::input::{Quantity, Sensor};
+use gridflow_inputs::network::{EquipmentKind, Side};
+use gridflow_inputs::units::{MicroRadians, MicroVolts, MilliVars, MilliWatts};
+
+/// Smallest standard deviation a measurement may have, per unit or radians: what is stated smaller counts as this much,
+/// so that one sensor said to be perfect cannot drown the others in rounding.
+const SIGMA_MIN: f64 = 1e-6;
+
+/// What a [`CaseMeasurement`] measures; indices are those of the case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MeasurementKind {
+    /// Voltage magnitude of a bus.
+    VoltageMagnitude(usize),
+    /// Voltage angle of a bus, against the time reference that all angle measurements share.
+    VoltageAngle(usize),
+    /// Active power into a bus from all that is connected to it but branches and shunts.
+    ActiveInjection(usize),
+    /// Reactive power likewise.
+    ReactiveInjection(usize),
+    /// Active power leaving the `from` side of a branch.
+    ActiveFlowFrom(usize),
+    /// Active power leaving the `to` side of a branch.
+    ActiveFlowTo(usize),
+    /// Reactive power leaving the `from` side of a branch.
+    ReactiveFlowFrom(usize),
+    /// Reactive power leaving the `to` side of a branch.
+    ReactiveFlowTo(usize),
+}
+
+/// A measurement as the estimator takes it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CaseMeasurement {
+    /// The sensor it comes from.
+    pub sensor: SensorId,
+    /// What is measured.
+    pub kind: MeasurementKind,
+    /// The value, per unit or radians.
+    pub value: f64,
+    /// Standard deviation of its error, positive, per unit or radians.
+    pub sigma: f64,
+}
+
+impl Case {
+    /// A reading of `sensor` for the estimator: `value` and `sigma` in the unit of the sensor's quantity.
+    ///
+    /// None when the quantity does not feed the estimator (current, load, generation, frequency, metered power) or the
+    /// element is not in the case. A `sigma` below 10⁻⁶ per unit counts as that much.
+    #[must_use]
+    pub fn measurement(&self, sensor: &Sensor, value: i64, sigma: i64) -> Option<CaseMeasurement> {
+        use MeasurementKind as Kind;
+        let bus = || match sensor.element {
+            EquipmentKind::Bus => self.bus_index(BusId(sensor.element_id)),
+            _ => None,
+        };
+        let flow = |from: fn(usize) -> Kind, to: fn(usize) -> Kind| match (sensor.element, sensor.side) {
+            (EquipmentKind::Branch, Side::From) => self.branch_index(BranchId(sensor.element_id)).map(from),
+            (EquipmentKind::Branch, Side::To) => self.branch_index(BranchId(sensor.element_id)).map(to),
+            _ => None,
+        };
+        let power = MilliWatts::PER_MW * self.base_mva;
+        let (kind, units_per_one) = match sensor.quantity {
+            Quantity::VoltageMagnitude => bus().map(|bus| (Kind::VoltageMagnitude(bus), MicroVolts::PER_KV * self.buses[bus].base_kv))?,
+            Quantity::VoltageAngle => (Kind::VoltageAngle(bus()?), MicroRadians::PER_RAD),
+            Quantity::ActiveInjection => (Kind::ActiveInjection(bus()?), power),
+            Quantity::ReactiveInjection => (Kind::ReactiveInjection(bus()?), power),
+            Quantity::ActiveFlow => (flow(Kind::ActiveFlowFrom, Kind::ActiveFlowTo)?, power),
+            Quantity::ReactiveFlow => (flow(Kind::ReactiveFlowFrom, Kind::ReactiveFlowTo)?, power),
+            _ => return None,
+        };
+        let sigma = (sigma as f64 / units_per_one).max(SIGMA_MIN);
+        Some(CaseMeasurement { sensor: sensor.id, kind, value: value as f64 / units_per_one, sigma })
+    }
+
+    /// Active power of a per-unit value; none when it is beyond what a row may hold.
+    #[must_use]
+    pub fn mw(&self, p: f64) -> Option<MilliWatts> {
+        MilliWatts::from_mw(p * self.base_mva)
+    }
+
+    /// Reactive power of a per-unit value; none when it is beyond what a row may hold.
+    #[must_use]
+    pub fn mvar(&self, q: f64) -> Option<MilliVars> {
+        MilliVars::from_mvar(q * self.base_mva)
+    }
+
+    /// Voltage of bus `bus` at `v` per unit; none when it is beyond what a row may hold.
+    ///
+    /// # Panics
+    /// When `bus` is no index of the case.
+    #[must_use]
+    pub fn microvolts(&self, bus: usize, v: f64) -> Option<MicroVolts> {
+        MicroVolts::from_kv(v * self.buses[bus].base_kv)
+    }
+
+    /// Angle in rows; none when it is beyond what a row may hold.
+    #[must_use]
+    pub fn microradians(&self, va: f64) -> Option<MicroRadians> {
+        MicroRadians::from_rad(va)
+    }
+}
