@@ -6,8 +6,12 @@ extern crate self as gridflow_inputs;
 
 pub mod ids;
 pub mod input;
+pub mod matpower;
 pub mod network;
+pub mod network_file;
 pub mod row;
+pub mod table;
+pub mod time;
 pub mod units;
 
 pub use input::{Epoch, Input, Kind, Sequenced};
