@@ -3,5 +3,10 @@
 
 pub mod admittance;
 pub mod case;
+pub mod dispatch;
+pub mod forecasting;
 pub mod power_flow;
+pub mod pricing;
+pub mod shedding;
 pub mod sparse;
+pub mod storage;
