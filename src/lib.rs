@@ -1,1 +1,4 @@
 //! Gridflow.
+#![deny(missing_docs)]
+
+pub mod simulate;
