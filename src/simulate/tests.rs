@@ -3,7 +3,7 @@
 use super::*;
 use gridflow_inputs::ids::{SensorId, ZoneId};
 use gridflow_inputs::input::{Kind, Quality, Quantity, Sensor};
-use gridflow_inputs::matpower;
+use gridflow_inputs::{matpower, profiles, rts_gmlc};
 use gridflow_inputs::network::EquipmentKind;
 use gridflow_inputs::profiles::{Series, SeriesKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -393,4 +393,17 @@ fn an_hour_of_the_118_bus_case_always_has_a_solution() {
     };
     let summary = hour(matpower::read("case118", &text).unwrap(), None);
     assert!(summary.measurements > 400_000, "{summary:?}");
+}
+
+#[test]
+fn an_hour_of_rts_gmlc_always_has_a_solution() {
+    let path = data().join("rts-gmlc");
+    if !path.join("source/gen.csv").exists() {
+        println!("skipped: {} is not there", path.display());
+        return;
+    }
+    let file = rts_gmlc::read(&path.join("source")).unwrap();
+    let profiles = profiles::read(&path.join("timeseries")).unwrap();
+    let summary = hour(file, Some(profiles));
+    assert!(summary.measurements > 350_000, "{summary:?}");
 }
