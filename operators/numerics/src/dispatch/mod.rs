@@ -10,13 +10,15 @@
 
 mod answer;
 mod cost;
+#[cfg(test)]
+mod judge;
 mod model;
 mod network;
 mod penalty;
 pub(crate) mod quadratic;
 mod rounds;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +27,8 @@ use gridflow_inputs::ids::{BranchId, BusId, DcLineId, GeneratorId, StorageId};
 
 pub use crate::power_flow::dc::Model;
 pub use cost::cost_per_h;
+pub(crate) use penalty::SHED_ORDER;
+pub(crate) use rounds::shortage_mw;
 pub use rounds::solve;
 
 /// What an interval demands and offers.

@@ -202,8 +202,10 @@ impl<'a> Model<'a> {
                 _ => 0.0,
             };
             let (charge_max, discharge_max) = (storage.charge_max * base, storage.discharge_max * base);
+            // In the first interval no more can leave than is there: stated here so that capacity is known without solving.
+            let there = if t == 0 { (start - low) * storage.discharge_efficiency / hours } else { f64::INFINITY };
             let charge = self.column(meaning, 0.0, 0.0, 0.0, charge_max);
-            let discharge = self.column(meaning, 0.0, wear, 0.0, discharge_max);
+            let discharge = self.column(meaning, 0.0, wear, 0.0, discharge_max.min(there));
             let content = self.column(meaning, 0.0, -worth, low, high);
             self.injections[t].terms.extend([(storage.bus, charge, -1.0), (storage.bus, discharge, 1.0)]);
             let mut carry =

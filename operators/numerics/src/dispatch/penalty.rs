@@ -11,7 +11,7 @@ use crate::case::Case;
 use gridflow_inputs::network::LoadClass;
 
 /// Classes from the first shed to the last.
-pub(super) const SHED_ORDER: [LoadClass; 5] =
+pub(crate) const SHED_ORDER: [LoadClass; 5] =
     [LoadClass::Interruptible, LoadClass::Industrial, LoadClass::Commercial, LoadClass::Residential, LoadClass::Critical];
 
 /// Place of a class in [`SHED_ORDER`].

@@ -47,6 +47,15 @@ pub fn solve(case: &Case, intervals: &[Interval], options: &Options) -> Result<D
     rounds.solve()
 }
 
+/// Load of an interval beyond all that can be supplied, whatever the network, MW; 0 when there is none.
+pub(crate) fn shortage_mw(case: &Case, interval: &Interval, options: &Options) -> Result<f64, DispatchError> {
+    let intervals = std::slice::from_ref(interval);
+    check(case, intervals, options)?;
+    let network = DcNetwork::new(case, options.model)?;
+    let model = Model::new(case, intervals, options, &network, &Penalties::new(case, options), None);
+    Ok(if let Some(Conflict::Shortage { missing_mw, .. }) = model.imbalance() { missing_mw } else { 0.0 })
+}
+
 /// An answer with the model it is of and the rows of the stated limits.
 pub(super) struct Answer<'a> {
     pub(super) model: Model<'a>,
