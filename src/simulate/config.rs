@@ -162,9 +162,8 @@ impl SimulationConfig {
     /// # Errors
     /// [`SimulationError::Setting`] names the first that does not.
     pub fn check(&self) -> Result<(), SimulationError> {
-        let refuse = |setting: &'static str, value: String, expected: &'static str| {
-            Err(SimulationError::Setting { setting, value, expected })
-        };
+        let refuse =
+            |setting: &'static str, value: String, expected: &'static str| Err(SimulationError::Setting { setting, value, expected });
         if self.minutes == 0 || self.minutes > 60 * 24 * 366 {
             return refuse("minutes", self.minutes.to_string(), "1 to 527040 (a year)");
         }

@@ -76,7 +76,7 @@ impl Drivers {
     pub(super) fn check_range(&self, start_ms: i64, end_ms: i64) -> Result<(), SimulationError> {
         for zone in &self.zones {
             if let Some(load) = &zone.load {
-                let (from_ms, until_ms) = (load.start_ms, end_of(load));
+                let (from_ms, until_ms) = (load.start_ms, load.end_ms());
                 if start_ms < from_ms || end_ms > until_ms {
                     return Err(SimulationError::ProfileRange { zone: zone.id, from_ms, until_ms, start_ms, end_ms });
                 }
@@ -175,16 +175,11 @@ impl Drivers {
     }
 }
 
-/// End of the last step of a series.
-pub(super) fn end_of(series: &Series) -> i64 {
-    series.start_ms + series.step_ms * series.values.len() as i64
-}
-
 /// Value at a time; constant within the first and last half step, and for one step beyond the end, so that a dispatch
 /// which looks a little beyond the end of a run finds something. None farther out.
 fn value_at(series: &Series, time_ms: i64) -> Option<f64> {
     let last = series.values.len().checked_sub(1)?;
-    if time_ms < series.start_ms || time_ms >= end_of(series) + series.step_ms {
+    if time_ms < series.start_ms || time_ms >= series.end_ms() + series.step_ms {
         return None;
     }
     let from_middle = time_ms - series.start_ms - series.step_ms / 2;

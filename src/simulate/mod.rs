@@ -30,7 +30,7 @@ use drivers::Drivers;
 use events::Events;
 use gridflow_inputs::input::Input;
 use gridflow_inputs::network_file::NetworkFile;
-use gridflow_inputs::profiles::Profiles;
+use gridflow_inputs::profiles::{Profiles, RTS_UTC_OFFSET_MS};
 use gridflow_numerics::case::Case;
 use random::{Purpose, Random, SmoothNoise};
 use sensors::Fleet;
@@ -40,8 +40,6 @@ use weather::Climate;
 
 /// First epoch when neither settings nor profiles say one: 2020-01-29 00:00 UTC.
 const START_MS: i64 = 1_580_256_000_000;
-/// Local time of RTS-GMLC, whose profiles are in it.
-const RTS_OFFSET_MS: i64 = -7 * 3_600_000;
 
 /// What arrives in one epoch.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,16 +82,15 @@ impl Simulation {
         let length_ms = i64::from(config.minutes) * 60_000;
         let end_ms = start_ms + length_ms;
         let period_ms = i64::from(config.period_s) * 1_000;
-        let default_offset = if file.name.to_ascii_uppercase().starts_with("RTS") { RTS_OFFSET_MS } else { 0 };
+        let default_offset = if file.name.to_ascii_uppercase().starts_with("RTS") { RTS_UTC_OFFSET_MS } else { 0 };
         let utc_offset_ms = config.utc_offset_ms.unwrap_or(default_offset);
         let climate = Climate { noise: SmoothNoise::new(config.seed), utc_offset_ms, latitude_deg: config.latitude_deg };
         let drivers = Drivers::new(climate, &network, profiles);
         drivers.check_range(start_ms, end_ms)?;
         let mut summary = SimulationSummary::default();
         let units = network.storages.iter().filter(|unit| unit.in_service);
-        let mut storages = Vec::from_iter(
-            units.filter_map(|unit| Some((case.bus_index(unit.bus)?, StorageUnit::new(unit, utc_offset_ms)))),
-        );
+        let mut storages =
+            Vec::from_iter(units.filter_map(|unit| Some((case.bus_index(unit.bus)?, StorageUnit::new(unit, utc_offset_ms)))));
         storages.sort_by_key(|(_, unit)| unit.id());
         let loads = case.loads.len();
         let first_step = start_ms.div_euclid(period_ms) * period_ms;

@@ -141,9 +141,8 @@ mod tests {
         let noise = SmoothNoise::new(3);
         let (mean, deviation) = moments((0..200_000).map(|i| noise.at(1, 60_000, i * 7_001)));
         assert!(mean.abs() < 0.06 && (deviation - 1.0).abs() < 0.05, "mean {mean}, deviation {deviation}");
-        let largest_step = (-5_000..5_000)
-            .map(|i| (noise.at(1, 60_000, i * 100) - noise.at(1, 60_000, (i + 1) * 100)).abs())
-            .fold(0.0, f64::max);
+        let largest_step =
+            (-5_000..5_000).map(|i| (noise.at(1, 60_000, i * 100) - noise.at(1, 60_000, (i + 1) * 100)).abs()).fold(0.0, f64::max);
         assert!(largest_step < 0.02, "a step of {largest_step} in a six-hundredth of the scale");
     }
 

@@ -77,11 +77,8 @@ mod tests {
 
     #[test]
     fn a_truth_file_has_one_line_per_bus_and_branch() {
-        let step = TruthStep {
-            event_ms: 60_000,
-            buses: vec![(BusId(7), 1.02, -0.1, 12.5, 0.0)],
-            branches: vec![(BranchId(3), 0.1 + 0.2, -1e-9)],
-        };
+        let step =
+            TruthStep { event_ms: 60_000, buses: vec![(BusId(7), 1.02, -0.1, 12.5, 0.0)], branches: vec![(BranchId(3), 0.1 + 0.2, -1e-9)] };
         let mut file = Vec::new();
         TruthStep::write_csv_header(&mut file).unwrap();
         step.write_csv(&mut file).unwrap();

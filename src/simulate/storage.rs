@@ -61,7 +61,8 @@ impl StorageUnit {
     pub(super) fn step(&mut self, time_ms: i64, duration_ms: i64) {
         let hours = duration_ms as f64 / HOUR as f64;
         let wanted = self.scheduled_mw(time_ms);
-        let inside = if wanted > 0.0 { -wanted / self.row.discharge_efficiency.ratio() } else { -wanted * self.row.charge_efficiency.ratio() };
+        let inside =
+            if wanted > 0.0 { -wanted / self.row.discharge_efficiency.ratio() } else { -wanted * self.row.charge_efficiency.ratio() };
         let soc = self.soc + inside * hours / self.row.capacity.mwh();
         self.p_mw = 0.0;
         if wanted != 0.0 && soc.is_finite() && (self.row.soc_min.ratio()..=self.row.soc_max.ratio()).contains(&soc) {

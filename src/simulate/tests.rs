@@ -3,9 +3,9 @@
 use super::*;
 use gridflow_inputs::ids::{SensorId, ZoneId};
 use gridflow_inputs::input::{Kind, Quality, Quantity, Sensor};
-use gridflow_inputs::{matpower, profiles, rts_gmlc};
 use gridflow_inputs::network::EquipmentKind;
 use gridflow_inputs::profiles::{Series, SeriesKey};
+use gridflow_inputs::{matpower, profiles, rts_gmlc};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -190,7 +190,8 @@ fn readings_scatter_about_the_truth_with_the_sigma_of_their_sensor() {
     (config.channel.gross_error, config.channel.out_of_range, config.channel.future) = (0.0, 0.0, 0.0);
     let network = ieee14().network;
     let run = run(config, ieee14(), None);
-    let truth: BTreeMap<i64, &TruthStep> = run.epochs.iter().filter_map(|epoch| Some((epoch.epoch as i64, epoch.truth.as_ref()?))).collect();
+    let truth: BTreeMap<i64, &TruthStep> =
+        run.epochs.iter().filter_map(|epoch| Some((epoch.epoch as i64, epoch.truth.as_ref()?))).collect();
     let sensors = run.sensors();
     let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
     for (_, row) in run.measurements() {
@@ -220,9 +221,8 @@ fn readings_scatter_about_the_truth_with_the_sigma_of_their_sensor() {
 #[track_caller]
 fn assert_balance(truth: &Truth) {
     let (case, state) = (&truth.whole, &truth.state);
-    let mut leaving = Vec::from_iter(case.buses.iter().zip(&state.v_pu).map(|(bus, v)| {
-        (bus.g * v * v * case.base_mva, -bus.b * v * v * case.base_mva)
-    }));
+    let mut leaving =
+        Vec::from_iter(case.buses.iter().zip(&state.v_pu).map(|(bus, v)| (bus.g * v * v * case.base_mva, -bus.b * v * v * case.base_mva)));
     for (branch, flow) in case.branches.iter().zip(&state.flow) {
         leaving[branch.from].0 += flow[0];
         leaving[branch.from].1 += flow[1];
@@ -293,7 +293,9 @@ fn a_smaller_fleet_is_the_first_of_the_order_and_a_larger_one_adds_second_sets_a
     let kinds = |quantity| large.values().filter(|sensor| sensor.quantity == quantity).count();
     assert_eq!([large.len(), kinds(Quantity::VoltageMagnitude), kinds(Quantity::ActiveFlow)], [1_000, 28, 80]);
     assert_eq!(kinds(Quantity::MeteredPower), 1_000 - expected - 14 - 80);
-    assert!(large.values().filter(|sensor| sensor.quantity == Quantity::MeteredPower).all(|sensor| sensor.element == EquipmentKind::Feeder));
+    assert!(
+        large.values().filter(|sensor| sensor.quantity == Quantity::MeteredPower).all(|sensor| sensor.element == EquipmentKind::Feeder)
+    );
 }
 
 #[test]
@@ -370,17 +372,18 @@ fn data() -> PathBuf {
     named.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from)
 }
 
-/// Runs an hour, epoch by epoch, and demands that every power flow had a solution.
-fn hour(file: NetworkFile, profiles: Option<Profiles>) -> SimulationSummary {
-    let mut simulation = Simulation::new(config(1, 60), file, profiles).unwrap();
+/// Runs a simulation epoch by epoch and demands that every power flow had a solution and the network every dispatch.
+fn solved(config: SimulationConfig, file: NetworkFile, profiles: Option<Profiles>) -> SimulationSummary {
+    let steps = u64::from(config.minutes) * 60 / u64::from(config.period_s) + 1;
+    let mut simulation = Simulation::new(config, file, profiles).unwrap();
     for epoch in simulation.by_ref() {
         epoch.unwrap();
     }
     assert_balance(&simulation.truth);
     let summary = simulation.summary().clone();
-    println!("{summary:?}");
+    eprintln!("{summary:?}");
     assert_eq!([summary.held_loads, summary.held_state, summary.dispatches_by_merit], [0; 3], "{summary:?}");
-    assert_eq!((summary.steps, summary.epochs, summary.happenings.len()), (361, 3_601, 6));
+    assert_eq!((summary.steps, summary.happenings.len()), (steps, 6));
     summary
 }
 
@@ -388,22 +391,47 @@ fn hour(file: NetworkFile, profiles: Option<Profiles>) -> SimulationSummary {
 fn an_hour_of_the_118_bus_case_always_has_a_solution() {
     let path = data().join("matpower/pglib_opf_case118_ieee.m");
     let Ok(text) = std::fs::read_to_string(&path) else {
-        println!("skipped: {} is not there", path.display());
+        eprintln!("skipped: {} is not there", path.display());
         return;
     };
-    let summary = hour(matpower::read("case118", &text).unwrap(), None);
+    let summary = solved(config(1, 60), matpower::read("case118", &text).unwrap(), None);
     assert!(summary.measurements > 400_000, "{summary:?}");
+}
+
+fn rts() -> Option<(NetworkFile, Option<Profiles>)> {
+    let path = data().join("rts-gmlc");
+    if !path.join("source/gen.csv").exists() {
+        eprintln!("skipped: {} is not there", path.display());
+        return None;
+    }
+    Some((rts_gmlc::read(&path.join("source")).unwrap(), Some(profiles::read(&path.join("timeseries")).unwrap())))
 }
 
 #[test]
 fn an_hour_of_rts_gmlc_always_has_a_solution() {
-    let path = data().join("rts-gmlc");
-    if !path.join("source/gen.csv").exists() {
-        println!("skipped: {} is not there", path.display());
-        return;
-    }
-    let file = rts_gmlc::read(&path.join("source")).unwrap();
-    let profiles = profiles::read(&path.join("timeseries")).unwrap();
-    let summary = hour(file, Some(profiles));
+    let Some((file, profiles)) = rts() else { return };
+    let summary = solved(config(1, 60), file, profiles);
     assert!(summary.measurements > 350_000, "{summary:?}");
+}
+
+#[test]
+#[ignore = "slow: run in release"]
+fn a_summer_day_of_rts_gmlc_always_has_a_solution() {
+    let Some((file, profiles)) = rts() else { return };
+    // 2020-07-06 00:00 local time.
+    solved(SimulationConfig { start_ms: Some(1_594_018_800_000), ..config(2, 24 * 60) }, file, profiles);
+}
+
+#[test]
+#[ignore = "slow: run in release"]
+fn large_published_cases_can_be_simulated() {
+    for name in ["pglib_opf_case300_ieee", "pglib_opf_case1354_pegase", "case_ACTIVSg2000", "pglib_opf_case9241_pegase"] {
+        let path = data().join(format!("matpower/{name}.m"));
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            eprintln!("skipped: {} is not there", path.display());
+            return;
+        };
+        eprintln!("{name}");
+        solved(config(1, 10), matpower::read(name, &text).unwrap(), None);
+    }
 }

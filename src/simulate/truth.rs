@@ -146,7 +146,8 @@ impl Truth {
         if time_ms >= self.to.time_ms {
             let reached = if time_ms == self.to.time_ms { None } else { Some(self.dispatch(time_ms, summary)) };
             let next = self.dispatch(next_mark(time_ms), summary);
-            self.from = reached.unwrap_or_else(|| std::mem::replace(&mut self.to, Plan { time_ms, generator_p: vec![], dc_line_p: vec![] }));
+            self.from =
+                reached.unwrap_or_else(|| std::mem::replace(&mut self.to, Plan { time_ms, generator_p: vec![], dc_line_p: vec![] }));
             self.to = next;
         }
         self.set(time_ms);

@@ -64,9 +64,8 @@ impl Climate {
             + 5.0 * turn(hour - 15.0, 24.0)
             + 3.0 * self.noise(Key::Temperature, zone, 60 * HOUR, time_ms)
             + 0.7 * self.noise(Key::Temperature, zone, 3 * HOUR, time_ms);
-        let cloud = 0.40
-            + 0.28 * self.noise(Key::Cloud, zone, 20 * HOUR, time_ms)
-            + 0.15 * self.noise(Key::Cloud, zone, 90 * MINUTE, time_ms);
+        let cloud =
+            0.40 + 0.28 * self.noise(Key::Cloud, zone, 20 * HOUR, time_ms) + 0.15 * self.noise(Key::Cloud, zone, 90 * MINUTE, time_ms);
         let wind = 7.5
             + 2.8 * self.noise(Key::Wind, zone, 18 * HOUR, time_ms)
             + 1.2 * self.noise(Key::Wind, zone, 3 * HOUR, time_ms)
@@ -109,8 +108,7 @@ impl Climate {
         let declination = 23.45_f64.to_radians() * libm::sin(2.0 * PI * (285.0 + day) / 365.25);
         let latitude = self.latitude_deg.to_radians();
         let hour_angle = PI * (hour - 12.0) / 12.0;
-        let height = libm::sin(latitude) * libm::sin(declination)
-            + libm::cos(latitude) * libm::cos(declination) * libm::cos(hour_angle);
+        let height = libm::sin(latitude) * libm::sin(declination) + libm::cos(latitude) * libm::cos(declination) * libm::cos(hour_angle);
         if height > 0.0 { 1_098.0 * height * libm::exp(-0.057 / height) } else { 0.0 }
     }
 }
