@@ -61,8 +61,8 @@ pub(super) fn opening(drivers: &Drivers, start_ms: i64) -> Vec<Input> {
     rows
 }
 
-/// Sends what is due at an epoch.
-pub(super) fn due(truth: &Truth, channel: &mut Channel, epoch_ms: i64) {
+/// Sends what is due at an epoch; forecasts and prices of the first epoch are in its opening.
+pub(super) fn due(truth: &Truth, channel: &mut Channel, epoch_ms: i64, first: bool) {
     let drivers = &truth.drivers;
     let every = |period: i64| epoch_ms.rem_euclid(period) == 0;
     if every(MINUTE) {
@@ -78,6 +78,9 @@ pub(super) fn due(truth: &Truth, channel: &mut Channel, epoch_ms: i64) {
             let arrival = epoch_ms + channel.short_delay();
             channel.send(arrival, drivers.weather(zone, epoch_ms).observation(id, epoch_ms));
         }
+    }
+    if first {
+        return;
     }
     if (epoch_ms - FORECAST_DELAY).rem_euclid(HOUR) == 0 {
         for (zone, id) in drivers.zones().enumerate() {

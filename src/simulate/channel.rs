@@ -4,7 +4,8 @@
 //! Rows are kept by the epoch they arrive in and leave in the order of arrival, ties in the order of sending. Memory holds
 //! only what is on its way: at most 25 minutes of the slowest. Everything that happens to a reading is counted.
 
-use super::config::{ChannelConfig, SimulationSummary};
+use super::config::ChannelConfig;
+use super::outcome::SimulationSummary;
 use super::random::{Purpose, Random};
 use super::sensors::Instrument;
 use gridflow_inputs::ids::SensorId;

@@ -96,6 +96,35 @@ fn cost_at(cost: &Cost, mw: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gridflow_inputs::matpower;
+
+    #[test]
+    fn the_merit_order_fills_the_cheapest_units_first_and_meets_the_load() {
+        let case = Case::new(100.0, &matpower::read("ieee14.m", matpower::IEEE14).unwrap().network).unwrap();
+        let load_p = Vec::from_iter(case.loads.iter().map(|load| load.p));
+        let available = |first: f64| Vec::from_iter((0..case.generators.len()).map(|unit| if unit == 0 { first } else { f64::INFINITY }));
+        let total = |schedule: &Schedule| schedule.generator_p.iter().sum::<f64>();
+        let free = merit_order(&case, &load_p, &available(f64::INFINITY));
+        let short = merit_order(&case, &load_p, &available(0.5));
+        let load: f64 = load_p.iter().sum();
+        assert!((total(&free) - load).abs() < 1e-9 && (total(&short) - load).abs() < 1e-9);
+        assert!(free.generator_p[0] > 2.0 && (short.generator_p[0] - 0.5).abs() < 1e-9, "{free:?}, {short:?}");
+    }
+
+    #[test]
+    fn a_dispatch_serves_the_load_with_units_off_or_above_their_least_output() {
+        let case = Case::new(100.0, &matpower::read("ieee14.m", matpower::IEEE14).unwrap().network).unwrap();
+        for share in [0.2, 0.6, 1.0] {
+            let load_p = Vec::from_iter(case.loads.iter().map(|load| share * load.p));
+            let load: f64 = load_p.iter().sum();
+            let schedule = economic(&case, load_p, vec![f64::INFINITY; case.generators.len()]);
+            assert!((schedule.generator_p.iter().sum::<f64>() - load).abs() < 1e-6 && !schedule.by_merit, "{schedule:?}");
+            for (unit, p) in case.generators.iter().zip(&schedule.generator_p) {
+                // A fifth of the load is less than the running unit's least output: it is served all the same.
+                assert!(*p == 0.0 || share == 0.2 || (unit.p_min - 1e-6..=unit.p_max + 1e-6).contains(p), "unit {} at {p}", unit.id);
+            }
+        }
+    }
 
     #[test]
     fn a_curve_of_points_is_read_between_and_beyond_them() {

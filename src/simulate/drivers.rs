@@ -4,7 +4,7 @@
 //! A profile's value is the mean of its step; between the middles of steps it is interpolated linearly, so that nothing
 //! jumps. MW, degrees Celsius, currency per MWh; times are UTC milliseconds.
 
-use super::config::SimulationError;
+use super::outcome::SimulationError;
 use super::weather::{Climate, Weather};
 use gridflow_inputs::ids::{GeneratorId, ZoneId};
 use gridflow_inputs::network::{Fuel, Network};
@@ -38,6 +38,8 @@ pub(super) struct Drivers {
     pub(super) climate: Climate,
     zones: Vec<Zone>,
     units: BTreeMap<GeneratorId, Unit>,
+    /// Profiles that fit nothing in the network.
+    pub(super) unused: Vec<String>,
 }
 
 impl Drivers {
@@ -69,7 +71,8 @@ impl Drivers {
                 units.insert(unit.id, Unit { zone, fuel: unit.fuel, p_max_mw: unit.p_max.mw(), available });
             }
         }
-        Self { climate, zones, units }
+        let unused = series.keys().map(SeriesKey::to_string).collect();
+        Self { climate, zones, units, unused }
     }
 
     /// Whether every load profile covers the run.
@@ -175,11 +178,11 @@ impl Drivers {
     }
 }
 
-/// Value at a time; constant within the first and last half step, and for one step beyond the end, so that a dispatch
+/// Value at a time; constant within the first and last half step, and for ten minutes beyond the end, so that a dispatch
 /// which looks a little beyond the end of a run finds something. None farther out.
 fn value_at(series: &Series, time_ms: i64) -> Option<f64> {
     let last = series.values.len().checked_sub(1)?;
-    if time_ms < series.start_ms || time_ms >= series.end_ms() + series.step_ms {
+    if time_ms < series.start_ms || time_ms >= series.end_ms() + 10 * MINUTE {
         return None;
     }
     let from_middle = time_ms - series.start_ms - series.step_ms / 2;
@@ -205,13 +208,14 @@ mod tests {
         let series = Series { start_ms: 1_000, step_ms: 100, values: vec![1.0, 3.0, 2.0] };
         let at = |time_ms| value_at(&series, time_ms);
         assert_eq!([at(999), at(1_000), at(1_050), at(1_100)], [None, Some(1.0), Some(1.0), Some(2.0)]);
-        assert_eq!([at(1_150), at(1_200), at(1_299), at(1_399), at(1_400)], [Some(3.0), Some(2.5), Some(2.0), Some(2.0), None]);
+        assert_eq!([at(1_150), at(1_200), at(1_299), at(1_399)], [Some(3.0), Some(2.5), Some(2.0), Some(2.0)]);
+        assert_eq!([at(1_300 + 600_000 - 1), at(1_300 + 600_000)], [Some(2.0), None]);
     }
 
     #[test]
     fn a_synthetic_year_of_load_moves_smoothly_between_its_bounds() {
         let climate = Climate { noise: SmoothNoise::new(1), utc_offset_ms: 0, latitude_deg: 35.0 };
-        let drivers = Drivers { climate, zones: vec![], units: BTreeMap::new() };
+        let drivers = Drivers { climate, zones: vec![], units: BTreeMap::new(), unused: vec![] };
         let values = Vec::from_iter((0..365 * 288).map(|step| drivers.synthetic_load(ZoneId(1), step * 5 * MINUTE)));
         let step = values.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f64::max);
         let (low, high) = values.iter().fold((1.0_f64, 0.0_f64), |(low, high), v| (low.min(*v), high.max(*v)));

@@ -1,10 +1,11 @@
 //! What happens to the grid: a breaker operation, a line outage and a unit trip, each undone again, at stated shares of
 //! the run.
 //!
-//! Only branches are opened whose loss leaves the grid in one piece and with a power flow, and only equipment with a
-//! switch, so that the control centre can know. Times lie on steps of the truth; the truth changes at the event time.
+//! Only what the grid can spare is taken out: without it the grid stays in one piece and has a power flow; and only
+//! equipment with a switch, so that the control centre can know. Times lie on steps of the truth; the truth changes at the event time.
 
-use super::config::{EventConfig, Happening, SimulationSummary};
+use super::config::EventConfig;
+use super::outcome::{Happening, SimulationSummary};
 use super::random::Random;
 use super::truth::Truth;
 use gridflow_inputs::ids::SwitchId;
@@ -125,7 +126,7 @@ impl Events {
         }));
         for _ in 0..TRIALS.min(candidates.len()) {
             let candidate = candidates.swap_remove(self.random.below(candidates.len()));
-            if truth.survives_without(candidate) {
+            if truth.survives_without_branch(candidate) {
                 return Some(candidate);
             }
         }
@@ -146,8 +147,11 @@ impl Events {
             let spared = capacity - firm(*index) >= 1.05 * needed;
             output(*index) > 1.0 && spared && self.switches.contains_key(&(EquipmentKind::Generator, id))
         }));
-        let drawn = (0..UNIT_CHOICE.min(running.len())).map(|_| running.swap_remove(self.random.below(running.len())));
-        drawn.max_by(|a, b| output(*a).total_cmp(&output(*b)).then(b.cmp(a)))
+        let mut drawn = Vec::from_iter((0..UNIT_CHOICE.min(running.len())).map(|_| running.swap_remove(self.random.below(running.len()))));
+        drawn.sort_by(|a, b| output(*b).total_cmp(&output(*a)).then(a.cmp(b)));
+        // The next ones in line are for grids in which none of those can be spared.
+        drawn.extend(running.into_iter().take(TRIALS));
+        drawn.into_iter().find(|unit| truth.survives_without_unit(*unit))
     }
 }
 

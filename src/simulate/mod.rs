@@ -9,10 +9,13 @@
 
 mod background;
 mod channel;
+#[cfg(test)]
+mod channel_tests;
 mod config;
 mod dispatch;
 mod drivers;
 mod events;
+mod outcome;
 mod random;
 mod sensors;
 mod state;
@@ -22,7 +25,8 @@ mod tests;
 mod truth;
 mod weather;
 
-pub use config::{Accuracy, ChannelConfig, EventConfig, Happening, SimulationConfig, SimulationError, SimulationSummary};
+pub use config::{Accuracy, ChannelConfig, EventConfig, SimulationConfig};
+pub use outcome::{Happening, SimulationError, SimulationSummary};
 pub use state::TruthStep;
 
 use channel::Channel;
@@ -87,14 +91,13 @@ impl Simulation {
         let climate = Climate { noise: SmoothNoise::new(config.seed), utc_offset_ms, latitude_deg: config.latitude_deg };
         let drivers = Drivers::new(climate, &network, profiles);
         drivers.check_range(start_ms, end_ms)?;
-        let mut summary = SimulationSummary::default();
+        let mut summary = SimulationSummary { unused_profiles: drivers.unused.clone(), ..SimulationSummary::default() };
         let units = network.storages.iter().filter(|unit| unit.in_service);
         let mut storages =
             Vec::from_iter(units.filter_map(|unit| Some((case.bus_index(unit.bus)?, StorageUnit::new(unit, utc_offset_ms)))));
         storages.sort_by_key(|(_, unit)| unit.id());
         let loads = case.loads.len();
-        let first_step = start_ms.div_euclid(period_ms) * period_ms;
-        let truth = Truth::new(case, drivers, storages, config.seed, period_ms, first_step, &mut summary)?;
+        let truth = Truth::new(case, drivers, storages, config.seed, period_ms, start_ms, &mut summary)?;
         let mut random = Random::new(config.seed, Purpose::Fleet);
         let (fleet, sensors) = Fleet::new(&truth.whole, loads, &truth.state, &config.accuracy, config.sensors, period_ms, &mut random)?;
         let channel = Channel::new(&config.channel, config.seed, fleet.len(), start_ms, length_ms);
@@ -134,7 +137,7 @@ impl Simulation {
             self.measure(epoch_ms - 1_000);
             self.move_truth(epoch_ms);
         }
-        background::due(&self.truth, &mut self.channel, epoch_ms);
+        background::due(&self.truth, &mut self.channel, epoch_ms, epoch_ms == self.start_ms);
         self.channel.arrived(epoch_ms, &mut rows);
         let due = self.truth_every_ms > 0 && epoch_ms.rem_euclid(self.truth_every_ms) == 0;
         let truth = due.then(|| self.truth.state.step(&self.truth.whole, epoch_ms));

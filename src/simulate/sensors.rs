@@ -6,7 +6,8 @@
 //! service in the file has none. Sigma is the accuracy times the sensor's typical size at the start, with a floor.
 //! Values in billionths of MW, Mvar and kV, as rows have them.
 
-use super::config::{Accuracy, SimulationError};
+use super::config::Accuracy;
+use super::outcome::SimulationError;
 use super::random::Random;
 use super::state::State;
 use gridflow_inputs::ids::{FeederId, SensorId, SourceId};

@@ -6,9 +6,9 @@
 //! power flow without solution is retried flat, then with the injections of the last solved step, then the last
 //! state stands; each is counted. Per unit inside.
 
-use super::config::{SimulationError, SimulationSummary};
 use super::dispatch::{self, Schedule};
 use super::drivers::Drivers;
+use super::outcome::{SimulationError, SimulationSummary};
 use super::random::{Purpose, Random};
 use super::state::State;
 use super::storage::StorageUnit;
@@ -171,14 +171,26 @@ impl Truth {
     }
 
     /// Whether the grid stays in one piece and has a power flow without a branch.
-    pub(super) fn survives_without(&self, branch: usize) -> bool {
+    pub(super) fn survives_without_branch(&self, branch: usize) -> bool {
         let Some(place) = self.active_branches.iter().position(|index| *index == branch) else { return false };
         let mut trial = self.active.clone();
         let pieces = |case: &Case| case.components().iter().enumerate().filter(|(bus, lowest)| bus == *lowest).count();
         let before = pieces(&trial);
         trial.branches.remove(place);
-        let options = Options { start: self.given_start(), slack: self.slack(), ..Options::default() };
-        pieces(&trial) == before && power_flow::solve(&trial, &options, &mut Cache::new()).is_ok()
+        pieces(&trial) == before && self.has_power_flow(&trial)
+    }
+
+    /// Whether the others can take over from a unit at once.
+    pub(super) fn survives_without_unit(&self, unit: usize) -> bool {
+        let Some(place) = self.active_units.iter().position(|index| *index == unit) else { return false };
+        let mut trial = self.active.clone();
+        trial.generators.remove(place);
+        self.has_power_flow(&trial)
+    }
+
+    fn has_power_flow(&self, trial: &Case) -> bool {
+        let options = Options { start: self.given_start(), slack: slack(trial), ..Options::default() };
+        power_flow::solve(trial, &options, &mut Cache::new()).is_ok()
     }
 
     /// Dispatches for a time. Losses are foreseen as the last power flow's share.
@@ -231,19 +243,10 @@ impl Truth {
         self.solved.as_ref().map_or(Start::Flat, |solved| Start::Given { v: solved.v.clone(), va: solved.va.clone() })
     }
 
-    /// Running units that weather does not bound cover the difference, by their room upwards and a little by size.
-    fn slack(&self) -> Slack {
-        let weights = Vec::from_iter(self.active.generators.iter().map(|unit| {
-            let runs = unit.p > 1e-6 && !unit.variable;
-            if runs { (unit.p_max - unit.p).max(0.0) + 0.05 * unit.p_max } else { 0.0 }
-        }));
-        if weights.iter().any(|weight| *weight > 0.0) { Slack::Weighted(weights) } else { Slack::Distributed }
-    }
-
     fn solve_from(&mut self, starts: &[Start]) -> Result<PowerFlow, PowerFlowError> {
         let mut outcome = Err(PowerFlowError::Given("start is missing"));
         for start in starts {
-            let options = Options { start: start.clone(), slack: self.slack(), ..Options::default() };
+            let options = Options { start: start.clone(), slack: slack(&self.active), ..Options::default() };
             outcome = power_flow::solve(&self.active, &options, &mut self.cache);
             if outcome.is_ok() {
                 break;
@@ -311,6 +314,15 @@ impl Truth {
             dc_line_p: self.active.dc_lines.iter().map(|link| link.p).collect(),
         });
     }
+}
+
+/// Running units that weather does not bound cover the difference, by their room upwards and a little by size.
+fn slack(case: &Case) -> Slack {
+    let weights = Vec::from_iter(case.generators.iter().map(|unit| {
+        let runs = unit.p > 1e-6 && !unit.variable;
+        if runs { (unit.p_max - unit.p).max(0.0) + 0.05 * unit.p_max } else { 0.0 }
+    }));
+    if weights.iter().any(|weight| *weight > 0.0) { Slack::Weighted(weights) } else { Slack::Distributed }
 }
 
 /// The next time a dispatch is due, after `time_ms`.
