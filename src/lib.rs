@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod demo;
 pub mod engine;
+pub mod importing;
 pub mod journal;
 pub mod networks;
 pub mod pool;

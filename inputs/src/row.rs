@@ -222,7 +222,7 @@ macro_rules! plain_integers {
                 schema.push_str(stringify!($name));
             }
             fn write(&self, out: &mut Vec<u8>) {
-                write_integer(i64::try_from(*self).expect("times and counts in rows fit in 63 bits"), out);
+                write_integer(i64::from(*self), out);
             }
             fn read(from: &mut &[u8]) -> Result<Self, DecodeError> {
                 let value = read_integer(from)?;
@@ -233,7 +233,7 @@ macro_rules! plain_integers {
             const STORAGE: Storage = Storage::Integer;
             fn push(&self, column: &mut Column) {
                 let Column::Integers(values) = column else { unreachable!("an integer field in a byte column") };
-                values.push(i64::try_from(*self).expect("times and counts in rows fit in 63 bits"));
+                values.push(i64::from(*self));
             }
             fn pull(column: &Column, row: usize) -> Result<Self, DecodeError> {
                 let Column::Integers(values) = column else {
@@ -244,7 +244,29 @@ macro_rules! plain_integers {
         }
     )*};
 }
-plain_integers!(i64, u64, i32, u32, u16, u8);
+plain_integers!(i64, i32, u32, u16, u8);
+
+/// Bit for bit as an `i64`, so that every number has a form.
+impl Canonical for u64 {
+    fn describe(schema: &mut String) {
+        schema.push_str("u64");
+    }
+    fn write(&self, out: &mut Vec<u8>) {
+        write_integer(self.cast_signed(), out);
+    }
+    fn read(from: &mut &[u8]) -> Result<Self, DecodeError> {
+        read_integer(from).map(i64::cast_unsigned)
+    }
+}
+impl Field for u64 {
+    const STORAGE: Storage = Storage::Integer;
+    fn push(&self, column: &mut Column) {
+        self.cast_signed().push(column);
+    }
+    fn pull(column: &Column, row: usize) -> Result<Self, DecodeError> {
+        i64::pull(column, row).map(i64::cast_unsigned)
+    }
+}
 
 impl Canonical for bool {
     fn describe(schema: &mut String) {
