@@ -18,8 +18,8 @@ use gridflow_inputs::{Epoch, Input, Sequenced};
 use gridflow_operators::seal::Sealed;
 use gridflow_operators::sealed::{Clock, Feed};
 use gridflow_operators::solver::Pool;
-use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::dataflow::operators::{Input as _, Probe};
+use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
 
 use crate::clock::Stopwatch;
@@ -100,7 +100,9 @@ pub fn stop_process_on_panic() {
         before(info);
         let ours = std::thread::current().name().is_some_and(|name| name.starts_with("timely:") || name.starts_with("gridflow:"));
         if ours {
-            eprintln!("gridflow: a thread of the engine failed; the process stops so that nothing hangs. The log is intact: run again to continue.");
+            eprintln!(
+                "gridflow: a thread of the engine failed; the process stops so that nothing hangs. The log is intact: run again to continue."
+            );
             std::process::exit(crate::EXIT_INTERNAL);
         }
     }));
@@ -165,9 +167,13 @@ where
 fn timely_config(config: &EngineConfig) -> timely::Config {
     let threads = config.workers.max(1);
     let communication = match &config.cluster {
-        Some(Cluster { process, addresses }) => {
-            timely::CommunicationConfig::Cluster { threads, process: *process, addresses: addresses.clone(), report: false, zerocopy: false }
-        }
+        Some(Cluster { process, addresses }) => timely::CommunicationConfig::Cluster {
+            threads,
+            process: *process,
+            addresses: addresses.clone(),
+            report: false,
+            zerocopy: false,
+        },
         None if threads == 1 => timely::CommunicationConfig::Thread,
         None => timely::CommunicationConfig::Process(threads),
     };
@@ -264,7 +270,12 @@ fn work(worker: &mut Worker, receiver: &Receiver<Told>, pool: &Pool, sealed: &Se
 }
 
 /// Feeds this worker's share of an epoch, and what every worker needs.
-fn feed_share(input: &mut InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Feed>>>, batch: &EpochBatch, index: u64, peers: usize) {
+fn feed_share(
+    input: &mut InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Feed>>>,
+    batch: &EpochBatch,
+    index: u64,
+    peers: usize,
+) {
     let epoch = batch.epoch;
     input.advance_to(epoch);
     let mut ticks = Vec::new();

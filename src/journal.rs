@@ -120,17 +120,18 @@ impl WithRecord for Create<'_> {
     }
 }
 
-type Epochs = Box<dyn Iterator<Item = Result<(Epoch, Vec<(Output, i64)>), LogError>> + Send>;
+/// Epochs of a stream with their changes.
+pub type Epochs = Box<dyn Iterator<Item = Result<(Epoch, Vec<(Output, i64)>), LogError>> + Send>;
 
 struct Open<'a> {
-    dir: &'a Path,
+    log: &'a Path,
     stream: Stream,
 }
 
 impl WithRecord for Open<'_> {
     type Result = Result<Epochs, LogError>;
     fn with<R: Record + Send + 'static>(self, to_output: fn(R) -> Output, _: fn(Output) -> Option<R>) -> Self::Result {
-        let reader = StreamReader::<R>::open(&self.dir.join(self.stream.name()), self.stream.name())?;
+        let reader = StreamReader::<R>::open(self.log, self.stream.name())?;
         Ok(Box::new(reader.map(move |epoch| {
             let epoch = epoch?;
             Ok((epoch.epoch, epoch.rows.into_iter().map(|(row, change)| (to_output(row), change)).collect()))
@@ -143,7 +144,15 @@ impl WithRecord for Open<'_> {
 /// # Errors
 /// When the stream's log is missing or damaged.
 pub fn read_stream(dir: &Path, stream: Stream) -> Result<Epochs, LogError> {
-    stream.with_record(Open { dir, stream })
+    read_log(&dir.join(stream.name()), stream)
+}
+
+/// Reads the log of a stream from its own directory.
+///
+/// # Errors
+/// When it is missing, damaged, or another stream's.
+pub fn read_log(log: &Path, stream: Stream) -> Result<Epochs, LogError> {
+    stream.with_record(Open { log, stream })
 }
 
 /// Compares a run with an earlier output log, stream by stream.
@@ -157,10 +166,13 @@ struct Verifier {
 impl Verifier {
     fn open(dir: &Path) -> Result<Self, JournalError> {
         let path = dir.join(DIGESTS);
-        let text = std::fs::read_to_string(&path).map_err(|source| JournalError::Digests { path: path.clone(), what: source.to_string() })?;
-        let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| JournalError::Digests { path, what: error.to_string() })?;
+        let text =
+            std::fs::read_to_string(&path).map_err(|source| JournalError::Digests { path: path.clone(), what: source.to_string() })?;
+        let value: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| JournalError::Digests { path, what: error.to_string() })?;
         let until = value.get("last_epoch").and_then(serde_json::Value::as_u64);
-        let earlier = Stream::ALL.iter().map(|stream| Ok((*stream, read_stream(dir, *stream)?.peekable()))).collect::<Result<_, LogError>>()?;
+        let earlier =
+            Stream::ALL.iter().map(|stream| Ok((*stream, read_stream(dir, *stream)?.peekable()))).collect::<Result<_, LogError>>()?;
         Ok(Self { earlier, until, first: None })
     }
 
@@ -298,7 +310,9 @@ impl Journal {
         let streams: BTreeMap<String, StreamSummary> = self
             .chains
             .iter()
-            .map(|(stream, chain)| (stream.name().to_owned(), StreamSummary { rows: chain.rows, digest: chain.digest.to_hex().to_string() }))
+            .map(|(stream, chain)| {
+                (stream.name().to_owned(), StreamSummary { rows: chain.rows, digest: chain.digest.to_hex().to_string() })
+            })
             .collect();
         let mut total = Vec::new();
         for (name, summary) in &streams {

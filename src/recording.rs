@@ -55,7 +55,13 @@ pub enum RecordError {
 ///
 /// # Errors
 /// When the directory holds a log, the disk refuses, or the simulation fails; what was recorded before stays readable.
-pub fn record(simulation: &mut Simulation, region: &str, dir: &Path, stop: &AtomicBool, mut progress: impl FnMut(Epoch)) -> Result<Recorded, RecordError> {
+pub fn record(
+    simulation: &mut Simulation,
+    region: &str,
+    dir: &Path,
+    stop: &AtomicBool,
+    mut progress: impl FnMut(Epoch),
+) -> Result<Recorded, RecordError> {
     let mut writer = LogWriter::create(dir, Header::input(region), Options { sync: Sync::OnClose, ..Options::default() })?;
     let path = dir.join(TRUTH);
     let truth_error = |source| RecordError::Truth { path: path.clone(), source };

@@ -44,8 +44,15 @@ pub fn build<'scope>(
     });
     let known = known.concat(solver_rows(sheds));
 
-    let forecasts = at_their_epoch(forecasts).broadcast().map(move |(row, change)| SolverInput::Shared { worker, row: GridRow::Forecast(row), change });
-    let planned = solver(known.clone().concat(forecasts).concat(changed).concat(timer), "Dispatch", leads.dispatch_ms, pool.clone(), solve_dispatch());
+    let forecasts =
+        at_their_epoch(forecasts).broadcast().map(move |(row, change)| SolverInput::Shared { worker, row: GridRow::Forecast(row), change });
+    let planned = solver(
+        known.clone().concat(forecasts).concat(changed).concat(timer),
+        "Dispatch",
+        leads.dispatch_ms,
+        pool.clone(),
+        solve_dispatch(),
+    );
     let plans = at_their_epoch(planned.clone()).flat_map(|(row, change)| match row {
         DispatchRow::Plan(plan) => {
             let key = plan.island.0;
@@ -64,7 +71,10 @@ pub fn build<'scope>(
     Decided {
         stability: stable.clone().filter(stability_rows),
         // The check of a stability action reports into `violation` like that of a plan.
-        decisions: passed.clone().filter(move |row| !is_outcome(row)).concat(stable.clone().filter(move |row| !is_outcome(row) && !stability_rows(row))),
+        decisions: passed
+            .clone()
+            .filter(move |row| !is_outcome(row))
+            .concat(stable.clone().filter(move |row| !is_outcome(row) && !stability_rows(row))),
         outcomes: passed.concat(stable).concat(plan_rows).filter(is_outcome),
     }
 }

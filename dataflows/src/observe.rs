@@ -1,9 +1,9 @@
 //! Observe: hygiene, windows, topology, estimation. What it tells is the region's picture of itself.
 
-use gridflow_inputs::network::EquipmentKind;
-use gridflow_inputs::{Input, Sequenced};
 use gridflow_inputs::ids::{IslandId, ZoneId};
 use gridflow_inputs::input::{Region, Timer};
+use gridflow_inputs::network::EquipmentKind;
+use gridflow_inputs::{Input, Sequenced};
 use gridflow_operators::accounts::{AccountInput, accounts};
 use gridflow_operators::audit::{AuditInput, audit};
 use gridflow_operators::decision::{Estimate, Kpi, Output};
@@ -31,7 +31,7 @@ pub struct Observed<'scope> {
     pub grid: Changes<'scope, (IslandId, GridRow)>,
     /// The newest estimate of each island.
     pub states: Changes<'scope, (IslandId, GridRow)>,
-    /// Islands whose equipment changed.
+    /// Islands whose equipment changed, or that became observable: to be decided anew at once.
     pub changed: Rows<'scope, IslandId>,
 }
 
@@ -67,7 +67,9 @@ pub fn build<'scope>(feed: Rows<'scope, Feed>, pool: &Pool) -> Observed<'scope> 
     }));
     let drawn = islands(feed.clone().flat_map(|feed| match feed {
         Feed::Row(row) => match row.input {
-            Input::Bus(_) | Input::Branch(_) | Input::Transformer(_) | Input::Generator(_) | Input::Load(_) | Input::Shunt(_) => Some(IslandInput::Row(row)),
+            Input::Bus(_) | Input::Branch(_) | Input::Transformer(_) | Input::Generator(_) | Input::Load(_) | Input::Shunt(_) => {
+                Some(IslandInput::Row(row))
+            }
             Input::Storage(_) | Input::DcLine(_) | Input::Switch(_) | Input::SwitchStatus(_) => Some(IslandInput::Row(row)),
             _ => None,
         },
@@ -111,7 +113,9 @@ pub fn build<'scope>(feed: Rows<'scope, Feed>, pool: &Pool) -> Observed<'scope> 
         _ => None,
     }));
     let reports = feed.clone().flat_map(|feed| match feed {
-        Feed::Row(Sequenced { input: Input::StorageTelemetry(row), .. }) => Some(((EquipmentKind::Storage, row.storage.0), row.event_ms, GridRow::Storage(row))),
+        Feed::Row(Sequenced { input: Input::StorageTelemetry(row), .. }) => {
+            Some(((EquipmentKind::Storage, row.storage.0), row.event_ms, GridRow::Storage(row)))
+        }
         _ => None,
     });
     let storages = newest(reports, "Storage reports", |(_, id)| u64::from(*id));
@@ -135,11 +139,17 @@ pub fn build<'scope>(feed: Rows<'scope, Feed>, pool: &Pool) -> Observed<'scope> 
         EstimationRow::Used(used) if change > 0 => Some(AuditInput::Used(used)),
         _ => None,
     });
-    let lateness = feed.flat_map(region_of).filter(|(worker, _)| *worker == 0).map(|(_, region)| AuditInput::Lateness(region.lateness_scada_ms));
+    let lateness =
+        feed.flat_map(region_of).filter(|(worker, _)| *worker == 0).map(|(_, region)| AuditInput::Lateness(region.lateness_scada_ms));
     let audited = changes(audit(used.concat(corrections).concat(lateness)));
-    let estimation_rows = estimated.flat_map(|row| match row {
+    let estimation_rows = estimated.clone().flat_map(|row| match row {
         EstimationRow::Row(row) => Some(row),
-        EstimationRow::Used(_) => None,
+        EstimationRow::Used(_) | EstimationRow::Observable(_) => None,
+    });
+    // The marker is asserted once and stands while the island stays observable.
+    let observable = at_their_epoch(estimated).flat_map(|(row, change)| match row {
+        EstimationRow::Observable(island) if change > 0 => Some(island),
+        _ => None,
     });
     let states = estimation_rows.clone().flat_map(|row| match row {
         Output::Estimate(row) => Some((row.island, row)),
@@ -153,6 +163,6 @@ pub fn build<'scope>(feed: Rows<'scope, Feed>, pool: &Pool) -> Observed<'scope> 
         figures,
         grid,
         states,
-        changed,
+        changed: changed.concat(observable),
     }
 }

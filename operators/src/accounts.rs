@@ -78,7 +78,19 @@ impl Accounts {
                 out.push((old.clone().into(), -1));
                 Window { revision: old.revision + 1, ..old }
             }
-            None => Window { scope, id, quantity, start_ms, length_ms: WINDOW_MS, revision: 0, count: 0, sum: 0, sum_squares: 0, min: None, max: None },
+            None => Window {
+                scope,
+                id,
+                quantity,
+                start_ms,
+                length_ms: WINDOW_MS,
+                revision: 0,
+                count: 0,
+                sum: 0,
+                sum_squares: 0,
+                min: None,
+                max: None,
+            },
         };
         row.count += count;
         row.sum += sum;

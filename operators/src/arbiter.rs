@@ -2,9 +2,10 @@
 //! topology known then, and only what it passes leaves.
 //!
 //! What the power flow had to add for losses is shared among units by their headroom, and the set points leave as the
-//! power flow balanced them. A violation blocks the plan when the plan causes it: when the limit holds now and would
-//! not, or is broken now and would be broken further. A plan that fails is refused with an outcome row, and the last
-//! safe set points stand. Stability actions pass on a path of their own and are boundary conditions here.
+//! power flow balanced them. Every limit that would be broken is a violation row; it blocks the plan when the plan
+//! causes it: when it would be broken by more than it is now and by more than a margin (2 % of a rating, 1 % of a
+//! voltage, which a dispatch of active power steers only in passing). A plan that fails is refused with an outcome row,
+//! and the last safe set points stand. Stability actions pass on a path of their own and are boundary conditions here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,8 +24,10 @@ use crate::grid::{GridRow, IslandRows};
 use crate::operating_point::OperatingPoint;
 use crate::solver::{Answer, Problem, Solve};
 
-/// A limit that is broken already counts as broken further beyond this share of the limit.
-const WORSE: f64 = 1e-3;
+/// How much further than now a plan may break the rating of a branch, or a unit's limit, as a share of it.
+const RATING_MARGIN: f64 = 0.02;
+/// How much further than now a plan may break a voltage limit, per unit.
+const VOLTAGE_MARGIN: f64 = 0.01;
 /// Rounding a value may be beyond its limit by, per unit.
 const TOLERANCE: f64 = 1e-6;
 
@@ -76,7 +79,10 @@ fn broken_network(case: &Case, v: &[f64], flows: &[BranchFlow]) -> BTreeMap<Limi
         let microvolts = |v: f64| case.microvolts(index, v).map_or(gridflow_inputs::units::MAX_MAGNITUDE, |value| value.0);
         let mut add = |kind, limit: f64, beyond: f64| {
             if beyond > TOLERANCE {
-                broken.insert((kind, EquipmentKind::Bus, bus.id.0, Side::None), Broken { value: microvolts(v[index]), limit: microvolts(limit), beyond });
+                broken.insert(
+                    (kind, EquipmentKind::Bus, bus.id.0, Side::None),
+                    Broken { value: microvolts(v[index]), limit: microvolts(limit), beyond },
+                );
             }
         };
         add(ViolationKind::VoltageLow, bus.v_min, bus.v_min - v[index]);
@@ -98,7 +104,8 @@ fn broken_units(case: &Case, flow: &PowerFlow) -> BTreeMap<LimitKey, Broken> {
             if beyond > TOLERANCE {
                 let units = units * case.base_mva;
                 let key = (kind, EquipmentKind::Generator, unit.id.0, Side::None);
-                broken.insert(key, Broken { value: fixed(value, units), limit: fixed(limit, units), beyond: beyond / limit.abs().max(1.0) });
+                broken
+                    .insert(key, Broken { value: fixed(value, units), limit: fixed(limit, units), beyond: beyond / limit.abs().max(1.0) });
             }
         }
     }
@@ -122,16 +129,19 @@ pub fn check(island: IslandId, case: &Case, point: &OperatingPoint<'_>, effect_m
             power_flow::solve(case, &options, &mut cache)
         })
         .map_err(|error| error.to_string())?;
-    let blocking_kinds = [ViolationKind::BranchRating, ViolationKind::VoltageLow, ViolationKind::VoltageHigh, ViolationKind::GeneratorActive];
     let mut broken = broken_network(case, &flow.v, &flow.flows);
     broken.extend(broken_units(case, &flow));
     let violations = broken
         .into_iter()
         .map(|(key, then)| {
             let (kind, equipment, id, side) = key;
-            let worse = now.get(&key).is_none_or(|now| then.beyond > now.beyond + WORSE);
-            // Reactive limits are not yet part of the power flow: they are reported, the voltages they cost are not.
-            let blocking = blocking_kinds.contains(&kind) && worse && then.beyond > WORSE;
+            let margin = match kind {
+                ViolationKind::BranchRating | ViolationKind::GeneratorActive => RATING_MARGIN,
+                ViolationKind::VoltageLow | ViolationKind::VoltageHigh => VOLTAGE_MARGIN,
+                // Reactive limits are not yet part of the power flow: they are reported, the voltages they cost are not.
+                ViolationKind::GeneratorReactive => f64::INFINITY,
+            };
+            let blocking = then.beyond > now.get(&key).map_or(0.0, |now| now.beyond) + margin;
             Violation { island, kind, equipment, id, side, effect_ms, value: then.value, limit: then.limit, blocking }
         })
         .collect();
@@ -156,7 +166,14 @@ fn apply(plan: &Plan, case: &mut Case) -> Result<(), String> {
         .filter_map(|storage| {
             let p = plan.storages.iter().find(|row| row.storage == storage.id)?.p;
             let load_p = -p.mw() / case.base_mva;
-            Some(CaseLoad { id: gridflow_inputs::ids::LoadId(u32::MAX), bus: storage.bus, p: load_p, q: 0.0, class: LoadClass::Critical, interruption_cost_per_mwh: 0.0 })
+            Some(CaseLoad {
+                id: gridflow_inputs::ids::LoadId(u32::MAX),
+                bus: storage.bus,
+                p: load_p,
+                q: 0.0,
+                class: LoadClass::Critical,
+                interruption_cost_per_mwh: 0.0,
+            })
         })
         .collect();
     case.loads.extend(stored);
@@ -239,8 +256,14 @@ fn arbitrate(problem: Problem<GridRow, ArbiterState>) -> Answer<ArbiterState, Ou
             out = state.safe.clone();
             out.extend(violations.into_iter().map(Output::from));
             let since_ms = *state.refused_since.get_or_insert(now_ms);
-            let message = format!("the plan of {} ms for island {island} is refused, {} set points stand: {why}", plan.decided_ms, if state.safe.is_empty() { "no" } else { "the last safe" });
-            out.push(Outcome { solver: Solver::PowerFlow, key: island.0, since_ms, failure: Failure::Refused, iterations: 0, message }.into());
+            let message = format!(
+                "the plan of {} ms for island {island} is refused, {} set points stand: {why}",
+                plan.decided_ms,
+                if state.safe.is_empty() { "no" } else { "the last safe" }
+            );
+            out.push(
+                Outcome { solver: Solver::PowerFlow, key: island.0, since_ms, failure: Failure::Refused, iterations: 0, message }.into(),
+            );
         }
     }
     out.sort_unstable();

@@ -38,7 +38,7 @@ const PRICE_WEIGHT: f64 = 1.0 / 288.0;
 /// Times a plan is made again with tighter branch limits.
 const TIGHTENINGS: usize = 3;
 /// How much below its rating an overloaded branch is planned, on top of what it was overloaded by.
-const TIGHTER: f64 = 0.99;
+const TIGHTER: f64 = 0.98;
 /// Slack below this many per unit is rounding.
 const SLACK: f64 = 1e-6;
 
@@ -95,7 +95,9 @@ pub struct DispatchState {
 fn load_ratios(rows: &IslandRows, zone: ZoneId, now_ms: i64) -> [f64; INTERVALS_MS.len()] {
     let forecast = |at_ms: i64| {
         let slot = quarter_of(at_ms);
-        let of_slot = |row: &&crate::decision::Forecast| row.zone == zone && row.series == ForecastSeries::Load && quarter_of(row.valid_at_ms) == slot;
+        let of_slot = |row: &&crate::decision::Forecast| {
+            row.zone == zone && row.series == ForecastSeries::Load && quarter_of(row.valid_at_ms) == slot
+        };
         rows.forecasts.iter().find(of_slot).map(|row| row.p.mw()).filter(|p| *p > 0.0)
     };
     let now = forecast(now_ms);
@@ -169,8 +171,13 @@ impl<'a> Island<'a> {
             return Ok((free, relaxed));
         }
         let runs = |unit: usize| relaxed.intervals[0].generator_p[unit] >= self.case.generators[unit].p_min / 2.0;
-        let bounds: Vec<(f64, f64)> =
-            self.case.generators.iter().enumerate().map(|(index, unit)| if runs(index) { (unit.p_min, unit.p_max) } else { (0.0, 0.0) }).collect();
+        let bounds: Vec<(f64, f64)> = self
+            .case
+            .generators
+            .iter()
+            .enumerate()
+            .map(|(index, unit)| if runs(index) { (unit.p_min, unit.p_max) } else { (0.0, 0.0) })
+            .collect();
         let slack = |plan: &numerics::Dispatch| plan.intervals[0].shed_p.iter().chain(&plan.intervals[0].surplus_p).sum::<f64>();
         match self.solve(bounds.clone()) {
             Ok(plan) if slack(&plan) <= slack(&relaxed) + SLACK => Ok((bounds, plan)),
@@ -188,7 +195,7 @@ impl<'a> Island<'a> {
             }
             let Ok(check) = arbiter::check(island, &checked, &self.point, effect_ms) else { break };
             let mut tightened = false;
-            for violation in check.violations.iter().filter(|violation| violation.blocking && violation.kind == ViolationKind::BranchRating) {
+            for violation in check.violations.iter().filter(|violation| violation.kind == ViolationKind::BranchRating) {
                 if let Some(branch) = self.case.branches.iter_mut().find(|branch| branch.id.0 == violation.id) {
                     branch.rating *= TIGHTER * violation.limit as f64 / violation.value as f64;
                     tightened = true;
@@ -232,7 +239,15 @@ impl<'a> Island<'a> {
             let Ok(signal) = zone_signal(&buses, reserve_mw, &shortage) else { continue };
             let (scope, id) = (EquipmentKind::Zone, zone.0);
             let (energy, adder) = (price(signal.energy), price(signal.adder));
-            rows.push(PriceSignal { scope, id, effect_ms, price: price(signal.price), energy, congestion: MicroPerMwh(0), shortage: adder });
+            rows.push(PriceSignal {
+                scope,
+                id,
+                effect_ms,
+                price: price(signal.price),
+                energy,
+                congestion: MicroPerMwh(0),
+                shortage: adder,
+            });
         }
         rows
     }
@@ -245,6 +260,7 @@ fn dispatch(problem: Problem<GridRow, DispatchState>) -> Answer<DispatchState, D
     let rows = IslandRows::new(problem.rows.iter().chain(problem.shared.iter()));
     let mut failed = None;
     match Island::new(&rows, now_ms, state.mean_price) {
+        _ if rows.estimate.is_none() => failed = Some((Failure::NoData, 0, "there is no estimate to start from yet".into())),
         Err(why) => failed = Some((Failure::BadNetwork, 0, why)),
         Ok(mut solver) => match solver.plan(island, effect_ms) {
             Err(error) => {

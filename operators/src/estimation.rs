@@ -33,6 +33,8 @@ pub enum EstimationRow {
     Row(Output),
     /// For the audit: the readings the estimate used.
     Used(Used),
+    /// The island has an estimate of every bus: decisions need not wait for their timer.
+    Observable(IslandId),
 }
 
 /// State of an island's estimator from one tick to the next.
@@ -65,7 +67,8 @@ impl Cached {
         let case = island_case(&Network::from_rows(&elements), reference, base_mva)?;
         let mut busy = vec![false; case.buses.len()];
         let attached = case.generators.iter().map(|unit| unit.bus).chain(case.loads.iter().map(|load| load.bus));
-        let attached = attached.chain(case.storages.iter().map(|unit| unit.bus)).chain(case.dc_lines.iter().flat_map(|line| [line.from, line.to]));
+        let attached =
+            attached.chain(case.storages.iter().map(|unit| unit.bus)).chain(case.dc_lines.iter().flat_map(|line| [line.from, line.to]));
         attached.for_each(|bus| busy[bus] = true);
         let idle = (0..busy.len()).filter(|bus| !busy[*bus]).collect();
         Ok(Self { admittance: Admittance::new(&case), elements, reference, case, idle, cache: estimation::Cache::new() })
@@ -169,7 +172,13 @@ fn estimate(problem: Problem<GridRow, EstimationState>) -> Answer<EstimationStat
 
 type Failed = (Failure, u32, String);
 
-fn solve(island: IslandId, tick_ms: i64, rows: &IslandRows, elements: Vec<Input>, state: &mut EstimationState) -> Result<(Vec<EstimationRow>, Vec<BusId>), Failed> {
+fn solve(
+    island: IslandId,
+    tick_ms: i64,
+    rows: &IslandRows,
+    elements: Vec<Input>,
+    state: &mut EstimationState,
+) -> Result<(Vec<EstimationRow>, Vec<BusId>), Failed> {
     let no_data = |what: &str| (Failure::NoData, 0, format!("island {island} cannot be estimated: {what}"));
     let region = rows.region.as_ref().ok_or_else(|| no_data("there is no region row"))?;
     let reference = rows.reference.ok_or_else(|| no_data("it has no source"))?;
@@ -183,11 +192,7 @@ fn solve(island: IslandId, tick_ms: i64, rows: &IslandRows, elements: Vec<Input>
         return Err(no_data("no sensor has reported"));
     }
     let reference_index = case.bus_index(reference).ok_or_else(|| no_data("its reference bus is not in the network"))?;
-    let warm = case
-        .buses
-        .iter()
-        .map(|bus| state.voltages.get(&bus.id).copied().unwrap_or((bus.v_start, bus.va_start)))
-        .unzip();
+    let warm = case.buses.iter().map(|bus| state.voltages.get(&bus.id).copied().unwrap_or((bus.v_start, bus.va_start))).unzip();
     let options = estimation::Options { start: Some(warm), ..estimation::Options::default() };
     let mut solved = estimation::estimate(case, reference_index, &measurements, &options, cache);
     if matches!(solved, Err(EstimationError::NotConverged { .. } | EstimationError::Singular { .. })) {
@@ -204,7 +209,9 @@ fn solve(island: IslandId, tick_ms: i64, rows: &IslandRows, elements: Vec<Input>
     })?;
 
     let (p, q) = admittance.injections(&solved.v, &solved.va);
-    let beyond = |what: &str| (Failure::Diverged, solved.iterations as u32, format!("island {island}: an estimated {what} is beyond what a row may hold"));
+    let beyond = |what: &str| {
+        (Failure::Diverged, solved.iterations as u32, format!("island {island}: an estimated {what} is beyond what a row may hold"))
+    };
     let mut buses = Vec::with_capacity(case.buses.len());
     for (index, bus) in case.buses.iter().enumerate() {
         buses.push(BusState {
@@ -251,6 +258,9 @@ fn solve(island: IslandId, tick_ms: i64, rows: &IslandRows, elements: Vec<Input>
         }
     }
     answer.push(EstimationRow::Used(Used { island, tick_ms, readings: audited }));
+    if unobservable.is_empty() {
+        answer.push(EstimationRow::Observable(island));
+    }
     state.cached = Some(cached);
     Ok((answer, unobservable))
 }

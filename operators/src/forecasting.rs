@@ -92,17 +92,24 @@ fn series(quarters: &[&Quarter], series: ForecastSeries) -> Vec<Slot> {
         ForecastSeries::Load => quarter.load,
         ForecastSeries::NetLoad => Some(quarter.load? - quarter.renewable?),
     };
-    let slot = |quarter: &&Quarter| Some(Slot { index: quarter.index, value: value(quarter)?.mw(), temperature: quarter.temperature.map(|t| t.deg_c()) });
+    let slot = |quarter: &&Quarter| {
+        Some(Slot { index: quarter.index, value: value(quarter)?.mw(), temperature: quarter.temperature.map(|t| t.deg_c()) })
+    };
     quarters.iter().filter_map(slot).collect()
 }
 
 /// Temperatures from `first` on: as observed, else as foreseen, hourly runs held until the next one.
 fn temperatures(quarters: &[&Quarter], weather: &BTreeMap<i64, f64>, first: i64, count: usize) -> Vec<Option<f64>> {
     const HOUR: i64 = 4;
-    let observed: BTreeMap<i64, f64> =
-        quarters.iter().filter(|quarter| quarter.index >= first).filter_map(|quarter| Some((quarter.index, quarter.temperature?.deg_c()))).collect();
+    let observed: BTreeMap<i64, f64> = quarters
+        .iter()
+        .filter(|quarter| quarter.index >= first)
+        .filter_map(|quarter| Some((quarter.index, quarter.temperature?.deg_c())))
+        .collect();
     (first..first + count as i64)
-        .map(|slot| observed.get(&slot).or_else(|| weather.range(slot - HOUR + 1..=slot).next_back().map(|(_, temperature)| temperature)).copied())
+        .map(|slot| {
+            observed.get(&slot).or_else(|| weather.range(slot - HOUR + 1..=slot).next_back().map(|(_, temperature)| temperature)).copied()
+        })
         .collect()
 }
 

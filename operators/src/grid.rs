@@ -85,7 +85,10 @@ impl IslandRows {
 
 /// Rows of equipment and of sensors at it, by the island the equipment belongs to.
 #[must_use]
-pub fn by_island<'scope>(rows: Changes<'scope, (Place, GridRow)>, placed: Changes<'scope, (Place, IslandId)>) -> Changes<'scope, (IslandId, GridRow)> {
+pub fn by_island<'scope>(
+    rows: Changes<'scope, (Place, GridRow)>,
+    placed: Changes<'scope, (Place, IslandId)>,
+) -> Changes<'scope, (IslandId, GridRow)> {
     rows.join_map(placed, |_place, row, island| (*island, row.clone()))
 }
 

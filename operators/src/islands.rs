@@ -101,16 +101,14 @@ impl Islands {
         for input in inputs.drain(..) {
             match input {
                 IslandInput::Row(Sequenced { input: Input::Switch(switch), .. }) => switched |= self.define_switch(switch),
-                IslandInput::Row(Sequenced { epoch, sequence, input: Input::SwitchStatus(status) }) => {
-                    match self.switch(now, &status) {
-                        Ok(moved) => switched |= moved,
-                        Err((reason, detail)) => {
-                            let kind = Kind::SwitchStatus as u8;
-                            let row = Rejected { epoch, sequence, kind, source: SourceId(0), subject: status.switch.0, reason, detail };
-                            out.push(IslandOutput::Row(row.into(), 1));
-                        }
+                IslandInput::Row(Sequenced { epoch, sequence, input: Input::SwitchStatus(status) }) => match self.switch(now, &status) {
+                    Ok(moved) => switched |= moved,
+                    Err((reason, detail)) => {
+                        let kind = Kind::SwitchStatus as u8;
+                        let row = Rejected { epoch, sequence, kind, source: SourceId(0), subject: status.switch.0, reason, detail };
+                        out.push(IslandOutput::Row(row.into(), 1));
                     }
-                }
+                },
                 IslandInput::Row(row) => {
                     let (place, valid_from_ms) = describe(&row.input).unwrap_or_else(|| panic!("{:?} is no network row", row.input.kind()));
                     let key = (place, row.input.kind());
@@ -279,7 +277,8 @@ impl Islands {
         }
         for bus in dead {
             self.dead.entry(bus).or_insert_with(|| {
-                let alarm = Alarm { kind: AlarmKind::Dead, equipment: EquipmentKind::Bus, id: bus.0, feeder: FeederId(bus.0), since_ms: now };
+                let alarm =
+                    Alarm { kind: AlarmKind::Dead, equipment: EquipmentKind::Bus, id: bus.0, feeder: FeederId(bus.0), since_ms: now };
                 out.push(IslandOutput::Row(alarm.clone().into(), 1));
                 alarm
             });

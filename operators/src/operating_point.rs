@@ -28,7 +28,8 @@ impl<'a> OperatingPoint<'a> {
     #[must_use]
     pub fn new(rows: &'a IslandRows, now_ms: i64) -> Self {
         let fresh = rows.readings.iter().filter(|reading| now_ms - reading.event_ms <= STALE_MS);
-        let readings = fresh.map(|reading| ((reading.sensor.quantity, reading.sensor.element, reading.sensor.element_id), reading.value)).collect();
+        let readings =
+            fresh.map(|reading| ((reading.sensor.quantity, reading.sensor.element, reading.sensor.element_id), reading.value)).collect();
         let mut states = BTreeMap::new();
         if let Some(estimate) = rows.estimate.as_ref().filter(|estimate| now_ms - estimate.tick_ms <= STALE_MS) {
             let known = estimate.buses.iter().filter(|state| estimate.unobservable.binary_search(&state.bus).is_err());
@@ -42,7 +43,9 @@ impl<'a> OperatingPoint<'a> {
     pub fn voltages(&self, case: &Case) -> (Vec<f64>, Vec<f64>) {
         case.buses
             .iter()
-            .map(|bus| self.states.get(&bus.id).map_or((bus.v_start, bus.va_start), |state| (state.voltage.kv() / bus.base_kv, state.angle.rad())))
+            .map(|bus| {
+                self.states.get(&bus.id).map_or((bus.v_start, bus.va_start), |state| (state.voltage.kv() / bus.base_kv, state.angle.rad()))
+            })
             .unzip()
     }
 

@@ -20,7 +20,6 @@ pub type Rows<'scope, D> = StreamVec<'scope, Epoch, D>;
 /// Rows with a change of their multiplicity: a differential collection.
 pub type Changes<'scope, D> = VecCollection<'scope, Epoch, D, i64>;
 
-
 /// Shows each sealed epoch to `logic` once: the epoch, its rows in ascending order, and where results go.
 ///
 /// Rows with equal `route` meet on one worker. `logic` is not called for an epoch without rows.

@@ -44,6 +44,9 @@ pub struct SheddingState {
 }
 
 fn cut(island: IslandId, now_ms: i64, rows: &IslandRows) -> Result<Vec<Output>, (Failure, String)> {
+    if rows.estimate.is_none() {
+        return Err((Failure::NoData, "there is no estimate to start from yet".into()));
+    }
     let bad = |why: String| (Failure::BadNetwork, why);
     let region = rows.region.as_ref().ok_or_else(|| bad("there is no region row".into()))?;
     let reference = rows.reference.ok_or_else(|| bad("the island has no source".into()))?;
@@ -74,7 +77,14 @@ fn cut(island: IslandId, now_ms: i64, rows: &IslandRows) -> Result<Vec<Output>, 
     let sheds: Vec<Shed> = planned
         .reductions
         .iter()
-        .map(|row| Shed { island, load: row.id, class: row.class, decided_ms: now_ms, load_p: case.mw(row.shed_p).unwrap_or_default(), reason })
+        .map(|row| Shed {
+            island,
+            load: row.id,
+            class: row.class,
+            decided_ms: now_ms,
+            load_p: case.mw(row.shed_p).unwrap_or_default(),
+            reason,
+        })
         .collect();
     let mut out: Vec<Output> = Vec::new();
     if !sheds.is_empty() {

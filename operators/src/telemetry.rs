@@ -148,7 +148,11 @@ struct Quarter {
 impl Quarter {
     /// Mean power times a quarter of an hour, half to even.
     fn energy(self) -> i64 {
-        if self.count == 0 { 0 } else { i64::try_from(divide_half_even(self.sum, i128::from(self.count) * 4)).expect("a mean lies between readings") }
+        if self.count == 0 {
+            0
+        } else {
+            i64::try_from(divide_half_even(self.sum, i128::from(self.count) * 4)).expect("a mean lies between readings")
+        }
     }
 }
 
@@ -192,7 +196,13 @@ struct Telemetry {
 
 impl Telemetry {
     fn new() -> Self {
-        Self { lateness_ms: LATENESS_MS, variable_units: BTreeSet::new(), sensors: BTreeMap::new(), due: BTreeMap::new(), held: BTreeMap::new() }
+        Self {
+            lateness_ms: LATENESS_MS,
+            variable_units: BTreeSet::new(),
+            sensors: BTreeMap::new(),
+            due: BTreeMap::new(),
+            held: BTreeMap::new(),
+        }
     }
 
     fn epoch(&mut self, epoch: Epoch, inputs: &mut Vec<TelemetryInput>, out: &mut Vec<TelemetryOutput>) {
@@ -436,7 +446,12 @@ fn set_alarm(alarm: &mut Option<Alarm>, raised: bool, kind: AlarmKind, sensor: &
 impl SensorState {
     /// Brings the newest good reading, and what hangs on it, up to date with the windows.
     fn renew(&mut self, out: &mut Vec<TelemetryOutput>) {
-        let newest = self.windows.values().rev().flat_map(|window| window.entries.iter().rev()).find_map(|(event_ms, entry)| Some((*event_ms, entry.good()?)));
+        let newest = self
+            .windows
+            .values()
+            .rev()
+            .flat_map(|window| window.entries.iter().rev())
+            .find_map(|(event_ms, entry)| Some((*event_ms, entry.good()?)));
         let sensor = &self.sensor;
         let before = self.newest.as_ref().map(|reading| (reading.event_ms, reading.value));
         if newest == before {

@@ -61,7 +61,10 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<i32, Failed> {
         return Ok(EXIT_INTERRUPTED);
     }
     if !arguments.json {
-        println!("A region on the IEEE 14-bus network: {buses} buses, {branches} branches, {units} units, a battery; seed {}.", arguments.seed);
+        println!(
+            "A region on the IEEE 14-bus network: {buses} buses, {branches} branches, {units} units, a battery; seed {}.",
+            arguments.seed
+        );
         println!(
             "Recorded {} rows of {} minutes from {} sensors (with noise, delay, loss, duplicates, corrections).",
             report::grouped(recorded.rows),
@@ -91,19 +94,32 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<i32, Failed> {
 }
 
 fn tell(story: &Story, dir: &Path) {
-    println!("state      {} estimates, one each 5 s; in {} the measurements contradicted each other (J above its threshold)", story.estimates.0, story.estimates.1);
+    println!(
+        "state      {} estimates, one each 5 s; in {} the measurements contradicted each other (J above its threshold)",
+        story.estimates.0, story.estimates.1
+    );
     println!("topology   changed at {}", list(story.switchings.iter().map(|epoch| clock(*epoch as i64))));
     let methods = list(story.forecasts.1.iter().map(|(method, rows)| format!("{method} {rows} rows")));
     println!("forecast   {} issues of the next 24 h ({methods})", story.forecasts.0.len());
-    println!("dispatch   {} plans passed the power flow and left; in {} intervals the last safe set points stood; {} violations named", story.plans.0.len(), story.plans.1.len(), story.violations);
+    println!(
+        "dispatch   {} plans passed the power flow and left; in {} intervals the last safe set points stood; {} violations named",
+        story.plans.0.len(),
+        story.plans.1.len(),
+        story.violations
+    );
     for (zone, ((least, _), (greatest, at))) in &story.prices {
         println!("price      zone {zone}: {:.2} to {:.2} per MWh, highest at {}", *least as f64 / 1e6, *greatest as f64 / 1e6, clock(*at));
     }
     match &story.shed {
-        Some((p, epoch, loads, reason)) => println!("shed       up to {:.1} MW of {loads} loads, at {} ({reason:?})", p.mw(), clock(*epoch as i64)),
+        Some((p, epoch, loads, reason)) => {
+            println!("shed       up to {:.1} MW of {loads} loads, at {} ({reason:?})", p.mw(), clock(*epoch as i64))
+        }
         None => println!("shed       nothing"),
     }
-    println!("refused    {} rows, each with its reason; {} rows too late; {} corrections touched an estimate", story.refused.0, story.refused.1, story.audits);
+    println!(
+        "refused    {} rows, each with its reason; {} rows too late; {} corrections touched an estimate",
+        story.refused.0, story.refused.1, story.audits
+    );
     println!("alarms     {}", list(story.alarms.iter().map(|(kind, count)| format!("{kind} {count}"))));
     println!("log        {}", dir.display());
     println!();

@@ -10,7 +10,9 @@ use gridflow_inputs::network_file::NetworkFile;
 use super::{Failed, report};
 
 #[derive(Args)]
-#[command(after_help = "Without --out the network is only checked. With --out it is recorded as a log; with --readings the exports of a historian\n(sensors.csv, measurements.csv, switches.csv) are recorded behind it, each reading arriving at its event time.\n\nExample: gridflow import case118.m --readings export/ --out history.log")]
+#[command(
+    after_help = "Without --out the network is only checked. With --out it is recorded as a log; with --readings the exports of a historian\n(sensors.csv, measurements.csv, switches.csv) are recorded behind it, each reading arriving at its event time.\n\nExample: gridflow import case118.m --readings export/ --out history.log"
+)]
 pub(crate) struct ImportArguments {
     /// MATPOWER .m file, or the `source` directory of an RTS-GMLC data set.
     network: PathBuf,

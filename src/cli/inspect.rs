@@ -1,18 +1,24 @@
 //! `gridflow inspect`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use gridflow::{EXIT_BAD_INPUT, EXIT_DONE};
-use gridflow_inputs::log::{Inspection, inspect};
+use gridflow::{EXIT_BAD_INPUT, EXIT_DONE, journal};
+use gridflow_inputs::log::{INPUT_STREAM, Inspection, LogReader, inspect};
+use gridflow_operators::decision::Stream;
 
 use super::{Failed, report};
 
 #[derive(Args)]
-#[command(after_help = "Works on input logs and on each stream of an output directory (DIR/estimate, DIR/price …). Every checksum is tested. Exit code 3 when the log is damaged.")]
+#[command(
+    after_help = "Works on input logs and on each stream of an output directory (DIR/estimate, DIR/price …). Every checksum is tested. Exit code 3 when the log is damaged."
+)]
 pub(crate) struct InspectArguments {
     /// Directory of the log.
     log: PathBuf,
+    /// Print the first N rows too: of an output stream its changes, `+1` when a row begins to hold, `-1` when it ceases to.
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "json")]
+    rows: usize,
     /// Print one line of JSON on standard output.
     #[arg(long)]
     json: bool,
@@ -24,6 +30,9 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<i32, Failed> {
         report::json(&found);
     } else {
         print(&found);
+        if arguments.rows > 0 {
+            print_rows(&arguments.log, &found, arguments.rows)?;
+        }
     }
     Ok(if found.damage.is_some() { EXIT_BAD_INPUT } else { EXIT_DONE })
 }
@@ -51,4 +60,34 @@ fn print(found: &Inspection) {
         Some(damage) => println!("DAMAGED: {damage}"),
         None => println!("no damage"),
     }
+}
+
+/// Rows as they are named in the code, one a line, behind their epoch.
+fn print_rows(log: &Path, found: &Inspection, count: usize) -> Result<(), Failed> {
+    let mut left = count;
+    if found.header.stream == INPUT_STREAM {
+        for batch in LogReader::open(log)? {
+            let batch = batch?;
+            for (sequence, row) in batch.rows.iter().take(left) {
+                println!("{} {sequence} {row:?}", batch.epoch);
+            }
+            left = left.saturating_sub(batch.rows.len());
+            if left == 0 {
+                break;
+            }
+        }
+        return Ok(());
+    }
+    let Some(stream) = Stream::from_name(&found.header.stream) else { return Ok(()) };
+    for epoch in journal::read_log(log, stream)? {
+        let (epoch, rows) = epoch?;
+        for (row, change) in rows.iter().take(left) {
+            println!("{epoch} {change:+} {row:?}");
+        }
+        left = left.saturating_sub(rows.len());
+        if left == 0 {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -15,7 +15,11 @@ use gridflow::{EXIT_BAD_INPUT, EXIT_INTERNAL, EXIT_USAGE};
 
 /// A smart-grid stream processor: recorded rows in; state, forecasts, dispatch and prices out; the same bits every time.
 #[derive(Parser)]
-#[command(version, about, after_help = "Start with `gridflow demo`. Every command explains itself with --help.\n\nExit codes: 0 done, 2 usage, 3 bad input, 4 verification failed, 5 internal failure, 130 stopped by Ctrl-C.")]
+#[command(
+    version,
+    about,
+    after_help = "Start with `gridflow demo`. Every command explains itself with --help.\n\nExit codes: 0 done, 2 usage, 3 bad input, 4 verification failed, 5 internal failure, 130 stopped by Ctrl-C."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -95,4 +99,3 @@ pub(crate) fn run() -> i32 {
         }
     }
 }
-

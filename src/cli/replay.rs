@@ -12,7 +12,9 @@ use indicatif::ProgressBar;
 use super::{Failed, report, stop_flag};
 
 #[derive(Args)]
-#[command(after_help = "The digest is the same for any number of workers or processes, at any pace.\n\nExample: gridflow replay day.log --out day.out && gridflow replay day.log --workers 1 --verify day.out")]
+#[command(
+    after_help = "The digest is the same for any number of workers or processes, at any pace.\n\nExample: gridflow replay day.log --out day.out && gridflow replay day.log --workers 1 --verify day.out"
+)]
 pub(crate) struct ReplayArguments {
     /// Directory of the log, as written by `simulate` or `import`.
     log: PathBuf,
@@ -70,7 +72,10 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<i32, Failed> {
     }
     let cluster = match arguments.process {
         Some(process) if process >= arguments.hosts.len() => {
-            return Err(Failed::usage(format!("--process {process} is none of the {} processes of --hosts (they count from 0)", arguments.hosts.len())));
+            return Err(Failed::usage(format!(
+                "--process {process} is none of the {} processes of --hosts (they count from 0)",
+                arguments.hosts.len()
+            )));
         }
         Some(process) => Some(Cluster { process, addresses: arguments.hosts.clone() }),
         None => None,

@@ -60,7 +60,10 @@ pub(crate) fn replay(summary: &ReplaySummary) {
     println!("digest {}", summary.digest);
     println!("fingerprint {}", summary.fingerprint);
     if let Some(torn) = &summary.torn {
-        println!("the log's end is torn: {} bytes of segment {} from byte {} hold no complete epoch and were left out", torn.bytes, torn.segment, torn.offset);
+        println!(
+            "the log's end is torn: {} bytes of segment {} from byte {} hold no complete epoch and were left out",
+            torn.bytes, torn.segment, torn.offset
+        );
     }
     match (&summary.difference, summary.verified) {
         (Some(first), _) => {

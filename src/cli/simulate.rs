@@ -12,7 +12,9 @@ use gridflow_inputs::time::parse_rfc3339;
 use super::{Failed, report, stop_flag};
 
 #[derive(Args)]
-#[command(after_help = "The same seed gives the same bytes. Beside the log's segments stands truth.csv with the true states, which the engine never reads.\n\nExample: gridflow simulate --network case118.m --minutes 60 --seed 1 --out hour.log")]
+#[command(
+    after_help = "The same seed gives the same bytes. Beside the log's segments stands truth.csv with the true states, which the engine never reads.\n\nExample: gridflow simulate --network case118.m --minutes 60 --seed 1 --out hour.log"
+)]
 pub(crate) struct SimulateArguments {
     /// MATPOWER .m file, or the `source` directory of an RTS-GMLC data set.
     #[arg(long, value_name = "FILE|DIR")]
@@ -48,7 +50,9 @@ fn moment(text: &str) -> Result<i64, Failed> {
     if let Ok(ms) = text.parse() {
         return Ok(ms);
     }
-    parse_rfc3339(text).map_err(|error| Failed::usage(format!("--start {text}: {error}; expected a time such as 2020-02-01T00:00:00Z, or UTC milliseconds")))
+    parse_rfc3339(text).map_err(|error| {
+        Failed::usage(format!("--start {text}: {error}; expected a time such as 2020-02-01T00:00:00Z, or UTC milliseconds"))
+    })
 }
 
 pub(crate) fn run(arguments: &SimulateArguments) -> Result<i32, Failed> {
@@ -74,7 +78,12 @@ pub(crate) fn run(arguments: &SimulateArguments) -> Result<i32, Failed> {
     if arguments.json {
         report::json(&serde_json::json!({ "log": recorded, "simulation": simulation.summary() }));
     } else {
-        println!("{} rows in {} epochs recorded at {}", report::grouped(recorded.rows), report::grouped(recorded.epochs), arguments.out.display());
+        println!(
+            "{} rows in {} epochs recorded at {}",
+            report::grouped(recorded.rows),
+            report::grouped(recorded.epochs),
+            arguments.out.display()
+        );
         report::simulation(simulation.summary());
         println!("true states: {}", arguments.out.join(TRUTH).display());
         println!("next: gridflow replay {}", arguments.out.display());

@@ -39,7 +39,8 @@ pub fn epochs(dir: &Path) -> Vec<(Epoch, Vec<Input>)> {
 
 /// Writes epochs as a log.
 pub fn write_log(dir: &Path, epochs: &[(Epoch, Vec<Input>)]) {
-    let mut writer = LogWriter::create(dir, Header::input("demo"), Options { sync: Sync::OnClose, ..Options::default() }).expect("a new log");
+    let mut writer =
+        LogWriter::create(dir, Header::input("demo"), Options { sync: Sync::OnClose, ..Options::default() }).expect("a new log");
     for (epoch, rows) in epochs {
         writer.append_epoch(*epoch, rows).expect("epochs increase");
     }

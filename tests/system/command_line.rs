@@ -23,7 +23,13 @@ fn text(path: &Path) -> &str {
 
 #[test]
 fn usage_errors_exit_with_2_and_name_the_mistake() {
-    for arguments in [&["replay"][..], &["frobnicate"], &["replay", "x", "--workers", "0"], &["replay", "x", "--from", "9", "--to", "3"], &["replay", "x", "--pace", "-1"]] {
+    for arguments in [
+        &["replay"][..],
+        &["frobnicate"],
+        &["replay", "x", "--workers", "0"],
+        &["replay", "x", "--from", "9", "--to", "3"],
+        &["replay", "x", "--pace", "-1"],
+    ] {
         let output = gridflow(arguments);
         assert_eq!(code(&output), 2, "{arguments:?}: {}", errors(&output));
         assert!(!output.stderr.is_empty());
@@ -39,7 +45,8 @@ fn bad_input_exits_with_3_and_names_file_and_place() {
     assert!(errors(&output).contains("nowhere"), "{}", errors(&output));
 
     let network = dir.path().join("bad.m");
-    std::fs::write(&network, "function mpc = bad\nmpc.version = '2';\nmpc.baseMVA = 100;\nmpc.bus = [\n\t1 3 x 0;\n];\n").expect("scratch can be written");
+    std::fs::write(&network, "function mpc = bad\nmpc.version = '2';\nmpc.baseMVA = 100;\nmpc.bus = [\n\t1 3 x 0;\n];\n")
+        .expect("scratch can be written");
     let out = dir.path().join("log");
     let output = gridflow(&["simulate", "--network", text(&network), "--minutes", "1", "--seed", "1", "--out", text(&out)]);
     assert_eq!(code(&output), 3);
@@ -64,7 +71,7 @@ fn replay_verifies_against_earlier_outputs_and_names_the_first_difference() {
     for field in ["rows", "epochs", "digest", "streams", "seconds"] {
         assert!(!summary[field].is_null(), "`{field}` is missing");
     }
-    assert_eq!(summary["epochs"], 120);
+    assert_eq!(summary["epochs"], 121);
     assert!(summary["streams"]["estimate"]["digest"].is_string());
 
     let same = gridflow(&["replay", text(&log), "--workers", "2", "--verify", text(&out)]);
@@ -86,7 +93,7 @@ fn inspect_counts_a_log_and_finds_damage() {
     let output = gridflow(&["inspect", text(&log), "--json"]);
     assert_eq!(code(&output), 0);
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
-    assert_eq!(found["epochs"], 60);
+    assert_eq!(found["epochs"], 61);
     let segment = log.join("segment-00000001.gfl");
     let mut bytes = std::fs::read(&segment).expect("the segment is there");
     let middle = bytes.len() / 2;

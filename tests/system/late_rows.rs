@@ -25,11 +25,15 @@ fn reading(all: &Epochs, of: &BTreeSet<SensorId>, age_ms: i64) -> (usize, usize,
     let rows = all.iter().enumerate().flat_map(|(epoch, (_, rows))| rows.iter().enumerate().map(move |(place, row)| (epoch, place, row)));
     let readings: Vec<(usize, usize, &Measurement)> = rows
         .filter_map(|(epoch, place, row)| match row {
-            Input::Measurement(row) if of.contains(&row.sensor) && row.quality == Quality::Good && row.value != 0 => Some((epoch, place, row)),
+            Input::Measurement(row) if of.contains(&row.sensor) && row.quality == Quality::Good && row.value != 0 => {
+                Some((epoch, place, row))
+            }
             _ => None,
         })
         .collect();
-    let alone = |row: &Measurement| readings.iter().filter(|(_, _, other)| (other.sensor, other.event_ms) == (row.sensor, row.event_ms)).count() == 1;
+    let alone = |row: &Measurement| {
+        readings.iter().filter(|(_, _, other)| (other.sensor, other.event_ms) == (row.sensor, row.event_ms)).count() == 1
+    };
     let on_time = |epoch: usize, row: &Measurement| all[epoch].0 as i64 - row.event_ms < 3_000;
     let (epoch, place, row) = readings
         .iter()
@@ -114,7 +118,9 @@ fn a_correction_ten_minutes_old_restates_what_rests_on_it_and_nothing_else() {
     // Final accounts equal a run on corrected input; only the number of restatements may differ.
     for stream in [Stream::Window, Stream::Kpi] {
         let accounts = |out| -> BTreeSet<Output> {
-            let rows = state(&changelog(out, stream)).into_keys().filter(|row| !matches!(row, Output::Kpi(Kpi { measure: Measure::Corrections, .. })));
+            let rows = state(&changelog(out, stream))
+                .into_keys()
+                .filter(|row| !matches!(row, Output::Kpi(Kpi { measure: Measure::Corrections, .. })));
             rows.map(|row| match row {
                 Output::Window(row) => Window { revision: 0, ..row }.into(),
                 Output::Kpi(row) => Kpi { revision: 0, ..row }.into(),

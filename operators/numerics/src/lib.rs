@@ -3,8 +3,8 @@
 
 pub mod admittance;
 pub mod case;
-pub mod estimation;
 pub mod dispatch;
+pub mod estimation;
 pub mod forecasting;
 pub mod power_flow;
 pub mod pricing;
