@@ -54,6 +54,25 @@ fn the_same_seed_records_the_same_bytes() {
     assert_ne!(support::files(&dir.path().join("a")), support::files(&dir.path().join("c")));
 }
 
+/// The digests of a recorded log and of its outputs, as text: a change of any bit of either shows in a review.
+/// `GRIDFLOW_BLESS=1` rewrites them.
+#[test]
+fn the_golden_log_still_gives_its_golden_digests() {
+    let dir = scratch();
+    let (log, out) = reference(dir.path());
+    let mut text = String::new();
+    for (path, bytes) in support::files(&log).into_iter().filter(|(path, _)| path.extension().is_some_and(|extension| extension == "gfl")) {
+        text += &format!("{} {}\n", blake3::hash(&bytes).to_hex(), path.display());
+    }
+    text += &std::fs::read_to_string(out.join(gridflow::journal::DIGESTS)).expect("a replay states its digests");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/determinism/golden.txt");
+    #[allow(clippy::disallowed_methods, reason = "asks the person at the keyboard, not the log")]
+    if std::env::var("GRIDFLOW_BLESS").is_ok() {
+        std::fs::write(&golden, &text).expect("the golden file can be written");
+    }
+    assert_eq!(std::fs::read_to_string(&golden).expect("the golden file is part of the project"), text, "GRIDFLOW_BLESS=1 rewrites it, if the change is meant");
+}
+
 // REQ: PLAT-38
 #[test]
 fn two_processes_on_loopback_change_no_byte() {

@@ -10,5 +10,7 @@ mod command_line;
 mod late_rows;
 #[path = "system/prefix.rs"]
 mod prefix;
+#[path = "system/processes.rs"]
+mod processes;
 #[path = "system/real_networks.rs"]
 mod real_networks;
