@@ -16,9 +16,20 @@ use gridflow_operators::decision::{Output, SetpointSource, ShedReason};
 use gridflow_operators::seal::Sealed;
 
 use crate::replay::Watch;
+use crate::simulate::{EventConfig, SimulationConfig};
 
-/// Greatest outputs of the demo's thermal units, MW: 330 MW for a load of up to about 270.
-const P_MAX_MW: [f64; 5] = [180.0, 70.0, 40.0, 20.0, 20.0];
+/// Greatest outputs of the demo's thermal units, MW: in the afternoon the others could just replace the largest, at
+/// dusk, with more load and no sun, they could not.
+const P_MAX_MW: [f64; 5] = [120.0, 80.0, 50.0, 30.0, 22.0];
+/// The demo begins in an afternoon: Wednesday, 29 January 2020, 15:00 UTC.
+const START_MS: i64 = 1_580_310_000_000;
+
+/// How the demo is simulated: a trip may leave too little capacity, so that load must be shed.
+#[must_use]
+pub fn simulation(minutes: u32, seed: u64) -> SimulationConfig {
+    let events = EventConfig { capacity_left: 0.5, ..EventConfig::default() };
+    SimulationConfig { minutes, seed, start_ms: Some(START_MS), events, ..SimulationConfig::default() }
+}
 
 fn mw(value: f64) -> MilliWatts {
     MilliWatts::from_mw(value).expect("the demo's powers are small")

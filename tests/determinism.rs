@@ -70,7 +70,11 @@ fn the_golden_log_still_gives_its_golden_digests() {
     if std::env::var("GRIDFLOW_BLESS").is_ok() {
         std::fs::write(&golden, &text).expect("the golden file can be written");
     }
-    assert_eq!(std::fs::read_to_string(&golden).expect("the golden file is part of the project"), text, "GRIDFLOW_BLESS=1 rewrites it, if the change is meant");
+    assert_eq!(
+        std::fs::read_to_string(&golden).expect("the golden file is part of the project"),
+        text,
+        "GRIDFLOW_BLESS=1 rewrites it, if the change is meant"
+    );
 }
 
 // REQ: PLAT-38

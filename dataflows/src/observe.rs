@@ -120,7 +120,7 @@ pub fn build<'scope>(feed: Rows<'scope, Feed>, pool: &Pool) -> Observed<'scope> 
     });
     let storages = newest(reports, "Storage reports", |(_, id)| u64::from(*id));
     let references = changes(drawn.clone().flat_map(|drawn| match drawn {
-        IslandOutput::Island(island, bus, change) => Some(((island, GridRow::Reference(bus)), change)),
+        IslandOutput::Island(island, row, change) => Some(((island, GridRow::Island(row)), change)),
         _ => None,
     }));
     let grid = by_island(equipment.concat(readings).concat(storages), placed).concat(references);

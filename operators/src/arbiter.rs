@@ -1,7 +1,7 @@
 //! The arbiter: the one door for set points. A plan arrives at its effect epoch; an AC power flow checks it on the
 //! topology known then, and only what it passes leaves.
 //!
-//! What the power flow had to add for losses is shared among units by their headroom, and the set points leave as the
+//! What the power flow had to add for losses is shared among running units by their headroom, and the set points leave as the
 //! power flow balanced them. Every limit that would be broken is a violation row; it blocks the plan when the plan
 //! causes it: when it would be broken by more than it is now and by more than a margin (2 % of a rating, 1 % of a
 //! voltage, which a dispatch of active power steers only in passing). A plan that fails is refused with an outcome row,
@@ -14,7 +14,7 @@ use gridflow_inputs::ids::IslandId;
 use gridflow_inputs::network::{EquipmentKind, LoadClass, Side};
 use gridflow_inputs::units::{MilliVars, MilliVoltAmperes, MilliWatts, to_fixed};
 use gridflow_numerics::admittance::{BranchFlow, branch_flows};
-use gridflow_numerics::case::{Case, CaseLoad};
+use gridflow_numerics::case::{Case, CaseGenerator, CaseLoad};
 use gridflow_numerics::power_flow::{self, PowerFlow, Slack, Start};
 
 use crate::decision::{Dispatch, Failure, Outcome, Output, SetpointSource, Solver, Violation, ViolationKind};
@@ -112,6 +112,16 @@ fn broken_units(case: &Case, flow: &PowerFlow) -> BTreeMap<LimitKey, Broken> {
     broken
 }
 
+/// Who covers losses: running units that do not hang on the weather, by headroom; without any, all by headroom.
+fn slack(case: &Case) -> Slack {
+    let headroom = |runs: &dyn Fn(&CaseGenerator) -> bool| -> Vec<f64> {
+        case.generators.iter().map(|unit| if runs(unit) { (unit.p_max - unit.p).max(0.0) } else { 0.0 }).collect()
+    };
+    let running = headroom(&|unit| unit.p > TOLERANCE && !unit.variable);
+    let all = headroom(&|_| true);
+    [running, all].into_iter().find(|weights| weights.iter().sum::<f64>() > TOLERANCE).map_or(Slack::Distributed, Slack::Weighted)
+}
+
 /// Checks a case whose units and loads stand as they would: by power flow, against what holds now.
 ///
 /// # Errors
@@ -119,8 +129,7 @@ fn broken_units(case: &Case, flow: &PowerFlow) -> BTreeMap<LimitKey, Broken> {
 pub fn check(island: IslandId, case: &Case, point: &OperatingPoint<'_>, effect_ms: i64) -> Result<Check, String> {
     let (v, va) = point.voltages(case);
     let now = if point.is_complete(case) { broken_network(case, &v, &branch_flows(case, &v, &va)) } else { BTreeMap::new() };
-    let headroom: Vec<f64> = case.generators.iter().map(|unit| (unit.p_max - unit.p).max(0.0)).collect();
-    let slack = if headroom.iter().sum::<f64>() > 0.0 { Slack::Weighted(headroom) } else { Slack::Distributed };
+    let slack = slack(case);
     let mut cache = power_flow::Cache::new();
     let mut options = power_flow::Options { start: Start::Given { v, va }, slack, ..power_flow::Options::default() };
     let flow = power_flow::solve(case, &options, &mut cache)
@@ -184,7 +193,7 @@ fn apply(plan: &Plan, case: &mut Case) -> Result<(), String> {
 fn judge(island: IslandId, plan: &Plan, rows: &IslandRows, now_ms: i64) -> Result<Vec<Output>, (String, Vec<Violation>)> {
     let refuse = |why: String| (why, Vec::new());
     let region = rows.region.as_ref().ok_or_else(|| refuse("there is no region row".into()))?;
-    let reference = rows.reference.ok_or_else(|| refuse("the island has no source".into()))?;
+    let reference = rows.island.map(|island| island.reference).ok_or_else(|| refuse("the island has no source".into()))?;
     let mut case = island_case(&rows.network, reference, region.base_power.mva()).map_err(refuse)?;
     let point = OperatingPoint::new(rows, now_ms);
     point.apply(&mut case);

@@ -1,7 +1,7 @@
 //! Dispatch of an island each five minutes, and at once when its topology changes: a DC optimal power flow over a
 //! short horizon, storage and direct-current links included, with prices from its duals.
 //!
-//! Loads start from the operating point and follow the zone's forecast; weather-bounded units may give what they give
+//! Loads start from the operating point, with losses added, and follow the zone's forecast; weather-bounded units may give what they give
 //! now. Until there is a commitment, a first pass lets every unit run down to zero and a second holds those above half
 //! their least output at or above it and the rest at zero. A branch that an AC power flow of the plan overloads is
 //! given a tighter limit and the plan is made again, so that plans rarely fail the arbiter's check. A plan is a
@@ -122,7 +122,7 @@ struct Island<'a> {
 impl<'a> Island<'a> {
     fn new(rows: &'a IslandRows, now_ms: i64, mean_price: Option<f64>) -> Result<Self, String> {
         let region = rows.region.as_ref().ok_or("there is no region row")?;
-        let reference = rows.reference.ok_or("the island has no source")?;
+        let reference = rows.island.map(|island| island.reference).ok_or("the island has no source")?;
         let mut case = island_case(&rows.network, reference, region.base_power.mva())?;
         let point = OperatingPoint::new(rows, now_ms);
         point.apply(&mut case);
@@ -138,6 +138,7 @@ impl<'a> Island<'a> {
             .iter()
             .map(|unit| if unit.variable { point.generation(&case, unit.id).unwrap_or(0.0).clamp(0.0, unit.p_max) } else { f64::INFINITY })
             .collect();
+        let with_losses = 1.0 + point.loss_share(&case);
         let mut ratios: BTreeMap<ZoneId, [f64; INTERVALS_MS.len()]> = BTreeMap::new();
         for bus in &case.buses {
             ratios.entry(bus.zone).or_insert_with(|| load_ratios(rows, bus.zone, now_ms));
@@ -147,7 +148,7 @@ impl<'a> Island<'a> {
             .enumerate()
             .map(|(index, length_ms)| {
                 let ratio = |bus: usize| ratios[&case.buses[bus].zone][index];
-                let load_p = case.loads.iter().map(|load| load.p * ratio(load.bus)).collect();
+                let load_p = case.loads.iter().map(|load| load.p * ratio(load.bus) * with_losses).collect();
                 Interval { hours: *length_ms as f64 / 3_600_000.0, load_p, available_p: available.clone(), p_bounds: None }
             })
             .collect();

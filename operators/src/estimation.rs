@@ -181,7 +181,7 @@ fn solve(
 ) -> Result<(Vec<EstimationRow>, Vec<BusId>), Failed> {
     let no_data = |what: &str| (Failure::NoData, 0, format!("island {island} cannot be estimated: {what}"));
     let region = rows.region.as_ref().ok_or_else(|| no_data("there is no region row"))?;
-    let reference = rows.reference.ok_or_else(|| no_data("it has no source"))?;
+    let reference = rows.island.map(|island| island.reference).ok_or_else(|| no_data("it has no source"))?;
     let mut cached = match state.cached.take().filter(|cached| cached.reference == reference && cached.elements == elements) {
         Some(cached) => cached,
         None => Cached::new(elements, reference, region.base_power.mva()).map_err(|message| (Failure::BadNetwork, 0, message))?,

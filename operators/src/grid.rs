@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use differential_dataflow::AsCollection;
-use gridflow_inputs::ids::{BusId, IslandId};
+use gridflow_inputs::ids::IslandId;
 use gridflow_inputs::input::{Region, StorageTelemetry};
 use gridflow_inputs::network::{EquipmentKind, Network};
 use gridflow_inputs::{Epoch, Input};
@@ -17,7 +17,7 @@ use timely::dataflow::operators::vec::Map;
 
 use crate::decision::{Estimate, Forecast, Shed};
 use crate::dispatch::Plan;
-use crate::islands::Place;
+use crate::islands::{IslandRow, Place};
 use crate::sealed::{Changes, Rows};
 use crate::solver::SolverInput;
 use crate::telemetry::Reading;
@@ -27,8 +27,8 @@ use crate::telemetry::Reading;
 pub enum GridRow {
     /// The region; shared by all islands.
     Region(Region),
-    /// The island's reference bus.
-    Reference(BusId),
+    /// The island as a whole.
+    Island(IslandRow),
     /// A piece of equipment in service.
     Element(Input),
     /// The newest good reading of a sensor.
@@ -50,7 +50,7 @@ pub enum GridRow {
 #[allow(missing_docs)] // each field holds the rows of that name
 pub struct IslandRows {
     pub region: Option<Region>,
-    pub reference: Option<BusId>,
+    pub island: Option<IslandRow>,
     pub network: Network,
     pub readings: Vec<Reading>,
     pub storages: Vec<StorageTelemetry>,
@@ -68,7 +68,7 @@ impl IslandRows {
         for row in rows {
             match row {
                 GridRow::Region(row) => sorted.region = Some(row.clone()),
-                GridRow::Reference(bus) => sorted.reference = Some(*bus),
+                GridRow::Island(row) => sorted.island = Some(*row),
                 GridRow::Element(row) => elements.push(row),
                 GridRow::Reading(row) => sorted.readings.push(row.clone()),
                 GridRow::Storage(row) => sorted.storages.push(row.clone()),

@@ -28,6 +28,15 @@ pub enum IslandInput {
     Clock(Clock),
 }
 
+/// What solvers must know of an island as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct IslandRow {
+    /// Its reference bus.
+    pub reference: BusId,
+    /// Epoch at which its equipment last changed: what was estimated before is of another network.
+    pub changed_ms: i64,
+}
+
 /// What the topology operator tells.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IslandOutput {
@@ -35,8 +44,8 @@ pub enum IslandOutput {
     Element(Place, Input, i64),
     /// A piece of equipment in service begins or ceases to belong to an island.
     Placed(Place, IslandId, i64),
-    /// An island with a source and its reference bus.
-    Island(IslandId, BusId, i64),
+    /// An island with a source begins or ceases to be as told.
+    Island(IslandId, IslandRow, i64),
     /// What belongs to the island changed.
     Changed(IslandId),
     /// A row for a stream, with its change.
@@ -76,7 +85,7 @@ fn terminals(row: &Input) -> Option<(BusId, Option<BusId>)> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Picture {
     placed: BTreeMap<Place, IslandId>,
-    references: BTreeMap<IslandId, BusId>,
+    islands: BTreeMap<IslandId, IslandRow>,
     topology: BTreeMap<Place, Topology>,
 }
 
@@ -245,7 +254,7 @@ impl Islands {
             picture.topology.insert(place, row);
             if let (Some(home), Some((_, bus))) = (home, source) {
                 picture.placed.insert(place, home);
-                picture.references.insert(home, *bus);
+                picture.islands.insert(home, IslandRow { reference: *bus, changed_ms: 0 });
             }
         }
         picture
@@ -253,23 +262,32 @@ impl Islands {
 
     /// Replaces the picture and tells the differences.
     fn redraw(&mut self, now: i64, changed: &BTreeSet<Place>, out: &mut Vec<IslandOutput>) {
-        let new = self.draw();
-        let old = std::mem::replace(&mut self.picture, new);
-        let new = &self.picture;
+        let mut new = self.draw();
+        let old = std::mem::take(&mut self.picture);
         let mut touched: BTreeSet<IslandId> = changed.iter().filter_map(|place| new.placed.get(place).copied()).collect();
         each_difference(&old.placed, &new.placed, |place, island, by| {
             touched.insert(*island);
             out.push(IslandOutput::Placed(*place, *island, by));
         });
-        each_difference(&old.references, &new.references, |island, bus, by| {
+        for (island, row) in &mut new.islands {
+            let before = old.islands.get(island).filter(|before| before.reference == row.reference && !touched.contains(island));
+            row.changed_ms = before.map_or(now, |before| before.changed_ms);
+        }
+        each_difference(&old.islands, &new.islands, |island, row, by| {
             touched.insert(*island);
-            out.push(IslandOutput::Island(*island, *bus, by));
+            out.push(IslandOutput::Island(*island, *row, by));
         });
         each_difference(&old.topology, &new.topology, |_, row, by| out.push(IslandOutput::Row(row.clone().into(), by)));
         out.extend(touched.into_iter().map(IslandOutput::Changed));
 
-        let dead: BTreeSet<BusId> =
-            new.topology.values().filter(|row| row.equipment == EquipmentKind::Bus && !row.energised).map(|row| BusId(row.id)).collect();
+        self.picture = new;
+        let dead: BTreeSet<BusId> = self
+            .picture
+            .topology
+            .values()
+            .filter(|row| row.equipment == EquipmentKind::Bus && !row.energised)
+            .map(|row| BusId(row.id))
+            .collect();
         let cured: Vec<BusId> = self.dead.keys().filter(|bus| !dead.contains(bus)).copied().collect();
         for bus in cured {
             let alarm = self.dead.remove(&bus).expect("it was just listed");

@@ -1,8 +1,8 @@
 //! What an island's loads draw and its units give now: the point decisions start from.
 //!
 //! A bus without units or storage draws what the estimate says flows into it; at the others the load's own meter
-//! counts. What neither reaches stands at the network's nominal value. Stale readings do not count: old data never
-//! looks like fresh data.
+//! counts. What neither reaches stands at the network's nominal value. Stale readings and estimates of a topology that
+//! no longer holds do not count: old data never looks like fresh data.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +15,11 @@ use gridflow_numerics::case::Case;
 use crate::decision::BusState;
 use crate::grid::IslandRows;
 use crate::telemetry::STALE_MS;
+
+/// Losses beyond this share of load are an error of measurement, not of the grid.
+const LOSS_SHARE_MAX: f64 = 0.2;
+/// Losses as a share of load where they cannot be told: what transmission networks usually lose.
+const LOSS_SHARE_UNKNOWN: f64 = 0.02;
 
 /// Fresh readings and the estimate of an island.
 #[derive(Debug)]
@@ -31,7 +36,10 @@ impl<'a> OperatingPoint<'a> {
         let readings =
             fresh.map(|reading| ((reading.sensor.quantity, reading.sensor.element, reading.sensor.element_id), reading.value)).collect();
         let mut states = BTreeMap::new();
-        if let Some(estimate) = rows.estimate.as_ref().filter(|estimate| now_ms - estimate.tick_ms <= STALE_MS) {
+        let changed_ms = rows.island.map_or(i64::MIN, |island| island.changed_ms);
+        // An estimate made before a switch is of another network: a unit that has tripped still feeds its bus in it.
+        let usable = rows.estimate.as_ref().filter(|estimate| now_ms - estimate.tick_ms <= STALE_MS && estimate.tick_ms >= changed_ms);
+        if let Some(estimate) = usable {
             let known = estimate.buses.iter().filter(|state| estimate.unobservable.binary_search(&state.bus).is_err());
             states.extend(known.map(|state| (state.bus, state)));
         }
@@ -53,6 +61,19 @@ impl<'a> OperatingPoint<'a> {
     #[must_use]
     pub fn is_complete(&self, case: &Case) -> bool {
         case.buses.iter().all(|bus| self.states.contains_key(&bus.id))
+    }
+
+    /// Losses now as a share of load: what the estimate says flows in beyond what flows out; a customary
+    /// share without a whole estimate, as in the seconds after a switch.
+    /// The DC model has no losses, so plans carry them as so much more load.
+    #[must_use]
+    pub fn loss_share(&self, case: &Case) -> f64 {
+        if !self.is_complete(case) {
+            return LOSS_SHARE_UNKNOWN;
+        }
+        let injected: f64 = case.buses.iter().map(|bus| self.states[&bus.id].p.mw()).sum::<f64>() / case.base_mva;
+        let load: f64 = case.loads.iter().map(|load| load.p).sum();
+        if load > 0.0 { (injected / load).clamp(0.0, LOSS_SHARE_MAX) } else { 0.0 }
     }
 
     /// Output of a unit, per unit, if measured.

@@ -49,7 +49,7 @@ fn cut(island: IslandId, now_ms: i64, rows: &IslandRows) -> Result<Vec<Output>, 
     }
     let bad = |why: String| (Failure::BadNetwork, why);
     let region = rows.region.as_ref().ok_or_else(|| bad("there is no region row".into()))?;
-    let reference = rows.reference.ok_or_else(|| bad("the island has no source".into()))?;
+    let reference = rows.island.map(|island| island.reference).ok_or_else(|| bad("the island has no source".into()))?;
     let mut case = island_case(&rows.network, reference, region.base_power.mva()).map_err(bad)?;
     let point = OperatingPoint::new(rows, now_ms);
     point.apply(&mut case);
@@ -58,7 +58,9 @@ fn cut(island: IslandId, now_ms: i64, rows: &IslandRows) -> Result<Vec<Output>, 
             storage.soc = report.soc.ratio();
         }
     }
+    let with_losses = 1.0 + point.loss_share(&case);
     let mut interval = Interval::of(&case, HOURS);
+    interval.load_p.iter_mut().for_each(|p| *p *= with_losses);
     for (available, unit) in interval.available_p.iter_mut().zip(&case.generators).filter(|(_, unit)| unit.variable) {
         *available = point.generation(&case, unit.id).unwrap_or(0.0).clamp(0.0, unit.p_max);
     }

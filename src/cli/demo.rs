@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use gridflow::demo::{Story, network};
+use gridflow::demo::{Story, network, simulation};
 use gridflow::engine::EngineConfig;
 use gridflow::recording::record;
 use gridflow::replay::{ReplayConfig, replay};
-use gridflow::simulate::{Simulation, SimulationConfig};
+use gridflow::simulate::Simulation;
 use gridflow::{EXIT_DONE, EXIT_INTERRUPTED};
 use gridflow_inputs::time::format_rfc3339;
 
@@ -19,7 +19,7 @@ pub(crate) struct DemoArguments {
     #[arg(long, default_value_t = 120, value_name = "N")]
     minutes: u32,
     /// Seed of everything random.
-    #[arg(long, default_value_t = 14, value_name = "S")]
+    #[arg(long, default_value_t = 3, value_name = "S")]
     seed: u64,
     /// Directory for the demo's log; a directory of the system for temporary files by default.
     #[arg(long, value_name = "DIR")]
@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<i32, Failed> {
     let stop = stop_flag()?;
     let file = network()?;
     let (buses, branches, units) = (file.network.buses.len(), file.network.branches.len(), file.network.generators.len());
-    let config = SimulationConfig { seed: arguments.seed, minutes: arguments.minutes, ..SimulationConfig::default() };
+    let config = simulation(arguments.minutes, arguments.seed);
     let region = file.name.clone();
     let mut simulation = Simulation::new(config, file, None)?;
     let bar = report::progress(u64::from(arguments.minutes) * 60, "simulating");

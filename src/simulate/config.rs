@@ -143,11 +143,14 @@ pub struct EventConfig {
     pub line_outage: (f64, f64),
     /// A large running unit trips and comes back.
     pub unit_trip: (f64, f64),
+    /// Share of the load that the firm units left must be able to carry for a unit to be chosen: below 1 the trip is a
+    /// shortage, which the truth rides through on overload and the engine has to shed for.
+    pub capacity_left: f64,
 }
 
 impl Default for EventConfig {
     fn default() -> Self {
-        Self { breaker_operation: (0.20, 0.30), line_outage: (0.40, 0.55), unit_trip: (0.65, 0.85) }
+        Self { breaker_operation: (0.20, 0.30), line_outage: (0.40, 0.55), unit_trip: (0.65, 0.85), capacity_left: 1.05 }
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) struct Events {
     /// Equipment that each event has taken out.
     out: BTreeMap<u8, usize>,
     switches: BTreeMap<(EquipmentKind, u32), Vec<SwitchId>>,
+    capacity_left: f64,
     random: Random,
 }
 
@@ -59,7 +60,7 @@ impl Events {
         for switch in network.switches.iter().filter(|switch| switch.kind != SwitchKind::Disconnector && switch.normally_closed) {
             switches.entry((switch.equipment, switch.equipment_id)).or_default().push(switch.id);
         }
-        Self { due, next: 0, out: BTreeMap::new(), switches, random }
+        Self { due, next: 0, out: BTreeMap::new(), switches, capacity_left: config.capacity_left, random }
     }
 
     /// Lets happen what is due at a step; gives the status rows.
@@ -135,7 +136,7 @@ impl Events {
 
     fn choose_unit(&mut self, truth: &Truth) -> Option<usize> {
         let output = |index: usize| truth.state.generation[index].0;
-        // The others must be able to carry on: weather does not count, and a twentieth is kept in reserve.
+        // The others must be able to carry what the settings say; weather does not count.
         let firm = |index: usize| {
             let unit = &truth.whole.generators[index];
             if unit.variable || truth.units_out.contains(&index) { 0.0 } else { unit.p_max.max(0.0) * truth.whole.base_mva }
@@ -144,7 +145,7 @@ impl Events {
         let needed: f64 = truth.state.generation.iter().map(|(p, _)| p).sum();
         let mut running = Vec::from_iter((0..truth.whole.generators.len()).filter(|index| {
             let id = truth.whole.generators[*index].id.0;
-            let spared = capacity - firm(*index) >= 1.05 * needed;
+            let spared = capacity - firm(*index) >= self.capacity_left * needed;
             output(*index) > 1.0 && spared && self.switches.contains_key(&(EquipmentKind::Generator, id))
         }));
         let mut drawn = Vec::from_iter((0..UNIT_CHOICE.min(running.len())).map(|_| running.swap_remove(self.random.below(running.len()))));

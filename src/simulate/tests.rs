@@ -229,7 +229,7 @@ fn a_load_the_grid_cannot_carry_is_held_and_counted() {
 }
 
 fn no_events() -> EventConfig {
-    EventConfig { breaker_operation: (0.0, 0.0), line_outage: (0.0, 0.0), unit_trip: (0.0, 0.0) }
+    EventConfig { breaker_operation: (0.0, 0.0), line_outage: (0.0, 0.0), unit_trip: (0.0, 0.0), ..EventConfig::default() }
 }
 
 #[test]

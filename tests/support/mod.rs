@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use gridflow::engine::EngineConfig;
 use gridflow::recording::record;
 use gridflow::replay::{ReplayConfig, ReplaySummary, replay};
-use gridflow::simulate::{Simulation, SimulationConfig};
+use gridflow::simulate::Simulation;
 use gridflow_inputs::log::{Header, LogReader, LogWriter, Options, Sync};
 use gridflow_inputs::{Epoch, Input};
 use gridflow_operators::decision::{Output, Stream};
@@ -22,9 +22,8 @@ pub fn scratch() -> tempfile::TempDir {
 /// Records the demo region.
 pub fn record_demo(dir: &Path, minutes: u32, seed: u64) {
     let file = gridflow::demo::network().expect("the embedded network is whole");
-    let config = SimulationConfig { seed, minutes, ..SimulationConfig::default() };
     let region = file.name.clone();
-    let mut simulation = Simulation::new(config, file, None).expect("the demo can be simulated");
+    let mut simulation = Simulation::new(gridflow::demo::simulation(minutes, seed), file, None).expect("the demo can be simulated");
     record(&mut simulation, &region, dir, &AtomicBool::new(false), |_| {}).expect("the demo can be recorded");
 }
 
