@@ -28,7 +28,7 @@ pub const FUTURE_MS: i64 = 10_000;
 /// A reading older than this is stale: the estimator uses it as a pseudo-measurement only.
 pub const STALE_MS: i64 = 30_000;
 /// A sensor that repeats one value other than zero this often is stuck.
-pub const STUCK_READINGS: u32 = 60;
+pub const STUCK_READINGS: u32 = 30;
 /// How late a SCADA row may be, unless the region row says otherwise.
 pub const LATENESS_MS: i64 = 900_000;
 
