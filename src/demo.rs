@@ -1,5 +1,5 @@
 //! The embedded default: a small region on the 14-bus network the project carries, with wind, sun and a battery, and
-//! with so little spare capacity that the trip of its largest unit forces load to be shed.
+//! with so little spare capacity that reserve runs short and prices rise when a unit trips.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -111,7 +111,7 @@ pub struct Story {
     pub shed: Option<(MilliWatts, Epoch, usize, ShedReason)>,
     /// Loads that are shed now.
     shed_now: BTreeMap<u32, (MilliWatts, ShedReason)>,
-    /// Refused and late rows.
+    /// Numbers of refused rows and of late rows.
     pub refused: (u64, u64),
     /// Corrections that touched an estimate.
     pub audits: u64,
@@ -119,7 +119,7 @@ pub struct Story {
     pub alarms: BTreeMap<String, u64>,
     /// Times the topology changed after the first epoch.
     pub switchings: BTreeSet<Epoch>,
-    /// Violations found by the check.
+    /// Violation rows, blocking or not.
     pub violations: u64,
     first: Option<Epoch>,
 }
