@@ -1,5 +1,5 @@
 //! The embedded default: a small region on the 14-bus network the project carries, with wind, sun and a battery, and
-//! with so little spare capacity that reserve runs short and prices rise when a unit trips.
+//! with so little spare capacity that the trip of its largest unit forces load to be shed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
