@@ -122,7 +122,7 @@ pub struct Story {
     pub shed: Option<(MilliWatts, Epoch, usize, ShedReason)>,
     /// Loads that are shed now.
     shed_now: BTreeMap<u32, (MilliWatts, ShedReason)>,
-    /// Refused and late rows.
+    /// Numbers of refused rows and of late rows.
     pub refused: (u64, u64),
     /// Corrections that touched an estimate.
     pub audits: u64,
@@ -130,7 +130,7 @@ pub struct Story {
     pub alarms: BTreeMap<String, u64>,
     /// Times the topology changed after the first epoch.
     pub switchings: BTreeSet<Epoch>,
-    /// Violations found by the check.
+    /// Violation rows, blocking or not.
     pub violations: u64,
     first: Option<Epoch>,
 }

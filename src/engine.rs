@@ -1,4 +1,4 @@
-//! The process: workers, the feed and the seal. Live rows and replay take the same path through here.
+//! The process: workers, the feed and the seal. The one path from rows of a log to sealed outputs, whoever reads the log.
 //!
 //! A feeder thread reads epochs and hands each to every worker over a bounded channel; a worker feeds its share into
 //! its dataflow, keeps several epochs in flight, and parks when there is nothing to do. Sealed epochs go to the
@@ -41,7 +41,7 @@ pub struct EngineConfig {
     pub workers: usize,
     /// This process and the addresses of all, when there are several.
     pub cluster: Option<Cluster>,
-    /// Epochs per second of epoch time: `Some(1.0)` is real time, `None` as fast as possible.
+    /// Seconds of epoch time per second: `Some(1.0)` is real time, `None` as fast as possible.
     pub pace: Option<f64>,
     /// For tests: delays solves, seeded.
     pub delay_seed: Option<u64>,

@@ -1,4 +1,4 @@
-//! Recording: rows of a simulation (or of an import) through the sequencer into a log, with the truth beside it.
+//! Recording: rows of a simulation through the sequencer into a log, with the truth beside it.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

@@ -96,7 +96,7 @@ pub trait Watch: Send {
 
 impl Watch for () {}
 
-/// Opens a log and gives its region's name.
+/// Opens a log; its header names the region.
 ///
 /// # Errors
 /// When there is no readable log.

@@ -1,7 +1,7 @@
 //! The sequencer: gives each row its place `(epoch, sequence)` and writes the timers' ticks.
 //!
 //! Epochs strictly increase in steps of the epoch length: `max(clock, previous + step)`. A tick rings in the first
-//! epoch at or after its time, ahead of the rows that arrived in it; ticks are rows, so a replay has them.
+//! epoch at or after its time, behind the rows that arrived in it; ticks are rows, so a replay has them.
 
 use gridflow_inputs::input::{Tick, Timer};
 use gridflow_inputs::{Epoch, Input};

@@ -3,9 +3,9 @@
 //!
 //! What the power flow had to add for losses is shared among running units by their headroom, and the set points leave as the
 //! power flow balanced them. Every limit that would be broken is a violation row; it blocks the plan when the plan
-//! causes it: when it would be broken by more than it is now and by more than a margin (2 % of a rating, 1 % of a
-//! voltage, which a dispatch of active power steers only in passing). A plan that fails is refused with an outcome row,
-//! and the last safe set points stand. Stability actions pass on a path of their own and are boundary conditions here.
+//! causes it: when it would be broken by more than it is now and by more than a margin (2 % of a rating or of a unit's
+//! limit; 0.01 per unit of a voltage, which a dispatch of active power steers only in passing; reactive limits never block).
+//! A plan that fails is refused with an outcome row, and the last safe set points stand. Stability actions pass on a path of their own and are boundary conditions here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::grid::{GridRow, IslandRows};
 use crate::operating_point::OperatingPoint;
 use crate::solver::{Answer, Problem, Solve};
 
-/// How much further than now a plan may break the rating of a branch, or a unit's limit, as a share of it.
+/// How much further than now a plan may break the rating of a branch, or a unit's active limit, as a share of it.
 const RATING_MARGIN: f64 = 0.02;
 /// How much further than now a plan may break a voltage limit, per unit.
 const VOLTAGE_MARGIN: f64 = 0.01;

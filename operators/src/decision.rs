@@ -12,7 +12,7 @@ use gridflow_inputs::{code, record};
 use serde::{Deserialize, Serialize};
 
 code! {
-    /// What a window or key figure is about.
+    /// What a window is about.
     pub enum WindowScope {
         /// One sensor.
         Sensor = 1,
@@ -170,15 +170,16 @@ record! {
         reference: BusId,
         /// Gauss-Newton iterations.
         iterations: u32,
-        /// Measurements used.
+        /// Measurements given, pseudo-measurements included.
         measurements: u32,
-        /// Of these, stale ones with a grown standard deviation, and zero injections.
+        /// Of these, pseudo-measurements: stale readings with a grown standard deviation, and zero injections.
         pseudo: u32,
-        /// Measurements less states.
+        /// Measurements used less states estimated.
         degrees_of_freedom: i64,
         /// Weighted sum of squared residuals, millionths.
         objective_ppm: i64,
-        /// 99 % point of the chi-square distribution, millionths; above it the measurements contradict each other.
+        /// 99 % point of the chi-square distribution, millionths; above it the measurements contradict each other. 0 when
+        /// there are no degrees of freedom, and so no test.
         threshold_ppm: i64,
         /// States, by bus.
         buses: Vec<BusState>,
@@ -220,7 +221,7 @@ record! {
         new_residual: Option<i64>,
     }
 
-    /// Stream `topology`: where a bus, branch, unit or load belongs.
+    /// Stream `topology`: where a piece of equipment belongs; transformers go with their branch.
     pub struct Topology {
         /// Kind of equipment.
         equipment: EquipmentKind,
@@ -228,9 +229,9 @@ record! {
         id: u32,
         /// Its island; `None` when out of service.
         island: Option<IslandId>,
-        /// Whether the island has a source.
+        /// Whether the island has a source: a unit in service that can give active power.
         energised: bool,
-        /// Whether it is the island's reference bus.
+        /// Whether it is the island's reference bus: that of its largest source.
         reference: bool,
     }
 
@@ -250,9 +251,9 @@ record! {
         revision: u32,
         /// Number of good readings.
         count: i64,
-        /// Their sum.
+        /// Their sum, in the quantity's unit.
         sum: i128,
-        /// Sum of their squares.
+        /// Sum of their squares, in the square of the quantity's unit.
         sum_squares: i128,
         /// Least; sensors only.
         min: Option<i64>,
@@ -272,7 +273,7 @@ record! {
         length_ms: i64,
         /// 0 when first stated, then one more each time.
         revision: u32,
-        /// Its value.
+        /// Its value: milliwatt-hours, or a number of readings.
         value: i64,
     }
 
@@ -296,7 +297,7 @@ record! {
     pub struct Dispatch {
         /// The island.
         island: IslandId,
-        /// Generator or direct-current link.
+        /// `Generator` or `DcLine`; storage units have a stream of their own.
         equipment: EquipmentKind,
         /// Its number.
         id: u32,
@@ -304,7 +305,7 @@ record! {
         effect_ms: i64,
         /// Epoch of the rows it rests on.
         decided_ms: i64,
-        /// The set point.
+        /// The set point: active power into the grid; of a link, power leaving its sending end.
         p: MilliWatts,
         /// Of a variable unit: available power given up.
         curtailed: MilliWatts,
@@ -312,7 +313,7 @@ record! {
         source: SetpointSource,
     }
 
-    /// Stream `storage`: the plan of a storage unit, first interval binding.
+    /// Stream `storage`: the set point of a storage unit, which is the first interval of its plan.
     pub struct StoragePlan {
         /// The unit.
         storage: StorageId,
@@ -342,7 +343,7 @@ record! {
         energy: MicroPerMwh,
         /// Part due to congestion.
         congestion: MicroPerMwh,
-        /// Adder for shortage of reserve; zones only.
+        /// Adder for shortage of reserve; zones only. The price of a zone is energy plus this.
         shortage: MicroPerMwh,
     }
 
@@ -362,7 +363,7 @@ record! {
         reason: ShedReason,
     }
 
-    /// Stream `violation`: a limit a plan would break.
+    /// Stream `violation`: a limit that a plan or a shedding would break.
     pub struct Violation {
         /// The island.
         island: IslandId,
@@ -374,13 +375,13 @@ record! {
         id: u32,
         /// Which end, for a branch.
         side: Side,
-        /// Effect epoch of the plan.
+        /// Effect epoch of the plan, or epoch of the shedding.
         effect_ms: i64,
         /// Value in the kind's unit.
         value: i64,
         /// The limit.
         limit: i64,
-        /// Whether the plan causes it and was refused for it.
+        /// Whether the plan causes it and is refused for it; never of a shedding.
         blocking: bool,
     }
 
@@ -440,13 +441,13 @@ record! {
     pub struct Alarm {
         /// What.
         kind: AlarmKind,
-        /// Kind of equipment.
+        /// `Bus` for a dead bus; for a sensor the kind of equipment it sits at.
         equipment: EquipmentKind,
-        /// Its number.
+        /// Number of the bus, or of the sensor.
         id: u32,
-        /// Its feeder, for a sensor.
+        /// The sensor's feeder; of a dead bus its own number.
         feeder: FeederId,
-        /// Since when.
+        /// Since when; of a stale sensor, when its newest reading was taken.
         since_ms: i64,
     }
 }

@@ -42,7 +42,7 @@ pub struct Quarter {
     pub load: Option<MilliWatts>,
     /// Mean wind and solar output.
     pub renewable: Option<MilliWatts>,
-    /// Mean air temperature.
+    /// Air temperature, as told last.
     pub temperature: Option<MilliCelsius>,
 }
 

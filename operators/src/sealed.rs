@@ -70,13 +70,13 @@ where
     })
 }
 
-/// A worker's share of an epoch's passing: each worker sees every epoch of the log, rows or not, so that timers are
-/// data and a replay has them.
+/// The passing of an epoch, as one worker sees it: each sees every epoch of the log, with rows or without, so that timers
+/// ring at the same place in a replay.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Clock {
     /// The worker it is for.
     pub worker: u64,
-    /// Ticks of this epoch.
+    /// Ticks of the epoch.
     pub ticks: Vec<gridflow_inputs::input::Tick>,
 }
 

@@ -1,7 +1,7 @@
 //! What a simulation is told.
 //!
 //! Shares are 0 to 1 of the readings taken; times are milliseconds unless the name says otherwise. The defaults are a
-//! control centre's ordinary day: a tenth of the readings late, one in two hundred lost, one in two hundred bad.
+//! control centre's ordinary day: a tenth of the readings late, one in five hundred lost, one in two hundred bad.
 
 use super::outcome::SimulationError;
 
