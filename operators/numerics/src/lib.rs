@@ -3,7 +3,12 @@
 
 pub mod admittance;
 pub mod case;
+pub mod dispatch;
 pub mod estimation;
+pub mod forecasting;
 pub mod power_flow;
+pub mod pricing;
+pub mod shedding;
 pub mod sparse;
 pub mod statistics;
+pub mod storage;
