@@ -1,0 +1,8 @@
+//! Judges of the operators: each module recomputes what one family tells from scratch, in the slowest and plainest way,
+//! and compares after every epoch, for one, two and three workers, under random late, duplicate, corrected and
+//! withdrawn rows. References are written from the definitions of the words, not from the operators' code.
+
+#[path = "operators/harness.rs"]
+mod harness;
+#[path = "operators/solver.rs"]
+mod solver;
