@@ -127,6 +127,11 @@ struct Entry {
 }
 
 impl Entry {
+    /// What decides between rows of one identity: the greatest wins.
+    fn rank(&self) -> (u16, Epoch, u32) {
+        (self.revision, self.epoch, self.sequence)
+    }
+
     fn good(&self) -> Option<i64> {
         (!self.quality.is_bad()).then_some(self.value)
     }
@@ -158,6 +163,8 @@ struct SensorState {
     windows: BTreeMap<i64, SensorWindow>,
     quarters: BTreeMap<i64, Quarter>,
     newest: Option<Reading>,
+    /// Event time and value of the newest good reading whose window is final.
+    settled: Option<(i64, i64)>,
     /// Value and length of the present run of equal readings.
     run: (i64, u32),
     stale: Option<Alarm>,
@@ -244,6 +251,7 @@ impl Telemetry {
                     windows: BTreeMap::new(),
                     quarters: BTreeMap::new(),
                     newest: None,
+                    settled: None,
                     run: (0, 0),
                     stale: None,
                     stuck: None,
@@ -287,7 +295,7 @@ impl Telemetry {
             return Some(late.into());
         }
         let old = windows.get(&start).and_then(|window| window.entries.get(&row.event_ms))?;
-        let superseded = (old.revision, old.epoch, old.sequence) > (row.revision, epoch, sequence);
+        let superseded = old.rank() > (row.revision, epoch, sequence);
         if superseded && (old.value, old.quality) != (row.value, row.quality) {
             return refuse(sensor.source, Reason::Superseded, row.event_ms);
         }
@@ -316,6 +324,10 @@ impl Telemetry {
         if let Some(old) = old {
             if (old.value, old.quality) == (entry.value, entry.quality) {
                 figure(Measure::Duplicates, 1);
+                // It says nothing new, but says it with its own rank.
+                if entry.rank() > old.rank() {
+                    window.entries.insert(row.event_ms, entry);
+                }
                 return None;
             }
             figure(Measure::Corrections, 1);
@@ -409,7 +421,9 @@ impl Telemetry {
             let (start, sensors) = entry.remove_entry();
             for sensor in sensors {
                 let state = self.sensors.get_mut(&sensor).expect("sensors are never dropped");
-                state.windows.remove(&start);
+                let window = state.windows.remove(&start);
+                let good = |(event_ms, entry): (&i64, &Entry)| Some((*event_ms, entry.good()?));
+                state.settled = window.and_then(|window| window.entries.iter().rev().find_map(good)).or(state.settled);
                 // A quarter is final with its last minute.
                 if floor(start + WINDOW_MS, INTERVAL_MS) > floor(start, INTERVAL_MS) {
                     state.quarters = state.quarters.split_off(&(start + WINDOW_MS));
@@ -437,6 +451,7 @@ impl SensorState {
     /// Brings the newest good reading, and what hangs on it, up to date with the windows.
     fn renew(&mut self, out: &mut Vec<TelemetryOutput>) {
         let newest = self.windows.values().rev().flat_map(|window| window.entries.iter().rev()).find_map(|(event_ms, entry)| Some((*event_ms, entry.good()?)));
+        let newest = newest.or(self.settled);
         let sensor = &self.sensor;
         let before = self.newest.as_ref().map(|reading| (reading.event_ms, reading.value));
         if newest == before {
@@ -448,8 +463,9 @@ impl SensorState {
         }
         let Some((event_ms, value)) = newest else { return };
         let advanced = before.is_none_or(|(before_ms, _)| event_ms > before_ms);
+        // A correction of the newest reading ends a run as a new one does, but lengthens none.
+        self.run = if value == self.run.0 { (value, self.run.1 + u32::from(advanced)) } else { (value, 1) };
         if advanced {
-            self.run = if value == self.run.0 { (value, self.run.1 + 1) } else { (value, 1) };
             set_alarm(&mut self.stale, false, AlarmKind::Stale, sensor, event_ms, out);
         }
         let stuck = sensor.sigma > 0 && value != 0 && self.run.1 >= STUCK_READINGS;

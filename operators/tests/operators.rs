@@ -6,3 +6,9 @@
 mod harness;
 #[path = "operators/solver.rs"]
 mod solver;
+#[path = "operators/telemetry.rs"]
+mod telemetry;
+#[path = "operators/telemetry_reference.rs"]
+mod telemetry_reference;
+#[path = "operators/telemetry_cases.rs"]
+mod telemetry_cases;
