@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gridflow_inputs::ids::{GeneratorId, SensorId, SourceId, ZoneId};
+use gridflow_inputs::ids::{FeederId, GeneratorId, SensorId, SourceId, ZoneId};
 use gridflow_inputs::input::{Kind, Measurement, Quality, Quantity, Sensor, Timer};
 use gridflow_inputs::network::EquipmentKind;
 use gridflow_inputs::units::{MAX_MAGNITUDE, divide_half_even};
@@ -137,8 +137,31 @@ impl Entry {
     }
 }
 
-#[derive(Debug, Default)]
+/// Where the readings of a window count: as the sensor and its unit were when the first of them came, so that a
+/// correction takes a reading out of where it was put in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Account {
+    quantity: Quantity,
+    feeder: FeederId,
+    zone: ZoneId,
+    energy: Option<Measure>,
+}
+
+impl Account {
+    fn of(sensor: &Sensor, variable_units: &BTreeSet<GeneratorId>) -> Self {
+        let variable = || sensor.element == EquipmentKind::Generator && variable_units.contains(&GeneratorId(sensor.element_id));
+        let energy = match sensor.quantity {
+            Quantity::ActiveLoad => Some(Measure::LoadEnergy),
+            Quantity::ActiveGeneration if variable() => Some(Measure::RenewableEnergy),
+            _ => None,
+        };
+        Self { quantity: sensor.quantity, feeder: sensor.feeder, zone: sensor.zone, energy }
+    }
+}
+
+#[derive(Debug)]
 struct SensorWindow {
+    account: Account,
     entries: BTreeMap<i64, Entry>,
     stated: Option<Window>,
 }
@@ -161,7 +184,7 @@ impl Quarter {
 struct SensorState {
     sensor: Sensor,
     windows: BTreeMap<i64, SensorWindow>,
-    quarters: BTreeMap<i64, Quarter>,
+    quarters: BTreeMap<(i64, ZoneId, Measure), Quarter>,
     newest: Option<Reading>,
     /// Event time and value of the newest good reading whose window is final.
     settled: Option<(i64, i64)>,
@@ -312,14 +335,11 @@ impl Telemetry {
         let sensor = &state.sensor;
         let start = floor(row.event_ms, WINDOW_MS);
         let quarter_start = floor(row.event_ms, INTERVAL_MS);
-        let zone = sensor.zone;
-        let mut figure = |measure, value| {
-            if value != 0 {
-                out.push(TelemetryOutput::Partial(Partial::Figure { zone, measure, start_ms: quarter_start, value }));
-            }
-        };
         let entry = Entry { value: row.value, quality: row.quality, revision: row.revision, epoch, sequence };
-        let window = state.windows.entry(start).or_default();
+        let new_window = || SensorWindow { account: Account::of(sensor, &self.variable_units), entries: BTreeMap::new(), stated: None };
+        let window = state.windows.entry(start).or_insert_with(new_window);
+        let Account { quantity, feeder, zone, energy } = window.account;
+        let mut figure = |measure, value| out.push(TelemetryOutput::Partial(Partial::Figure { zone, measure, start_ms: quarter_start, value }));
         let old = window.entries.get(&row.event_ms).copied();
         if let Some(old) = old {
             if (old.value, old.quality) == (entry.value, entry.quality) {
@@ -344,23 +364,19 @@ impl Telemetry {
         let count = i64::from(is.is_some()) - i64::from(was.is_some());
         let sum = i128::from(is.unwrap_or(0)) - i128::from(was.unwrap_or(0));
         let square = |value: Option<i64>| value.map_or(0, |value| i128::from(value) * i128::from(value));
-        let quantity = sensor.quantity;
-        let energy = match (quantity, sensor.element) {
-            (Quantity::ActiveLoad, _) => Some(Measure::LoadEnergy),
-            (Quantity::ActiveGeneration, EquipmentKind::Generator) if self.variable_units.contains(&GeneratorId(sensor.element_id)) => {
-                Some(Measure::RenewableEnergy)
-            }
-            _ => None,
-        };
         if let Some(measure) = energy {
-            let quarter = state.quarters.entry(quarter_start).or_default();
-            let before = quarter.energy();
-            quarter.count += count;
-            quarter.sum += sum;
-            figure(measure, quarter.energy() - before);
+            let known = state.quarters.get(&(quarter_start, zone, measure)).copied();
+            let before = known.unwrap_or_default();
+            let quarter = Quarter { count: before.count + count, sum: before.sum + sum };
+            state.quarters.insert((quarter_start, zone, measure), quarter);
+            // The first reading of a quarter counts even when it adds nothing: no power is not the same as not metered.
+            let change = quarter.energy() - before.energy();
+            if change != 0 || known.is_none() {
+                figure(measure, change);
+            }
         }
         if adds_up(quantity) && (count, sum) != (0, 0) {
-            for (scope, id) in [(WindowScope::Feeder, sensor.feeder.0), (WindowScope::Zone, sensor.zone.0)] {
+            for (scope, id) in [(WindowScope::Feeder, feeder.0), (WindowScope::Zone, zone.0)] {
                 let sum_squares = square(is) - square(was);
                 out.push(TelemetryOutput::Partial(Partial::Window { scope, id, quantity, start_ms: start, count, sum, sum_squares }));
             }
@@ -379,7 +395,7 @@ impl Telemetry {
         let mut row = Window {
             scope: WindowScope::Sensor,
             id: sensor.0,
-            quantity: state.sensor.quantity,
+            quantity: window.account.quantity,
             start_ms: start,
             length_ms: WINDOW_MS,
             revision: window.stated.as_ref().map_or(0, |stated| stated.revision),
@@ -424,9 +440,10 @@ impl Telemetry {
                 let window = state.windows.remove(&start);
                 let good = |(event_ms, entry): (&i64, &Entry)| Some((*event_ms, entry.good()?));
                 state.settled = window.and_then(|window| window.entries.iter().rev().find_map(good)).or(state.settled);
-                // A quarter is final with its last minute.
-                if floor(start + WINDOW_MS, INTERVAL_MS) > floor(start, INTERVAL_MS) {
-                    state.quarters = state.quarters.split_off(&(start + WINDOW_MS));
+                // All minutes before this one are final too, and so are the quarters they make up.
+                let first = floor(start + WINDOW_MS, INTERVAL_MS);
+                while let Some(entry) = state.quarters.first_entry().filter(|entry| entry.key().0 < first) {
+                    entry.remove();
                 }
             }
         }
@@ -491,4 +508,43 @@ pub fn telemetry<'scope>(inputs: Rows<'scope, TelemetryInput>) -> Rows<'scope, T
     };
     let mut state = Telemetry::new();
     sealed(inputs, "Telemetry", route, move |epoch, inputs, out| state.epoch(epoch, inputs, out))
+}
+
+#[cfg(test)]
+mod tests {
+    use gridflow_inputs::ids::FeederId;
+    use gridflow_inputs::network::Side;
+
+    use super::*;
+
+    /// A meter that reports once a quarter, in its first minute, for ten days: what is final leaves memory all the same.
+    #[test]
+    fn memory_follows_the_lateness_bound_not_the_log() {
+        let sensor = Sensor {
+            id: SensorId(1),
+            valid_from_ms: 0,
+            quantity: Quantity::ActiveLoad,
+            element: EquipmentKind::Load,
+            element_id: 1,
+            side: Side::None,
+            sigma: 0,
+            range_min: 0,
+            range_max: 100,
+            feeder: FeederId(1),
+            zone: ZoneId(1),
+            period_ms: INTERVAL_MS,
+            source: SourceId(1),
+        };
+        let mut telemetry = Telemetry::new();
+        let mut out = Vec::new();
+        telemetry.define(sensor);
+        for quarter in 0..960 {
+            let epoch = quarter as Epoch * INTERVAL_MS as Epoch;
+            let row = Measurement { sensor: SensorId(1), event_ms: quarter * INTERVAL_MS, revision: 0, value: 7, quality: Quality::Good };
+            telemetry.epoch(epoch, &mut vec![TelemetryInput::Row(Sequenced { epoch, sequence: 0, input: row.into() })], &mut out);
+        }
+        let state = &telemetry.sensors[&SensorId(1)];
+        let held = [state.windows.len(), state.quarters.len(), telemetry.held.len(), telemetry.due.len()];
+        assert!(held.iter().all(|count| *count <= 3), "windows, quarters, held, due: {held:?}");
+    }
 }

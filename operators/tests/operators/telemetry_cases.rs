@@ -50,6 +50,15 @@ fn newest(picture: &Picture) -> Vec<(i64, i64)> {
 }
 
 #[test]
+fn a_quarter_without_power_is_stated_as_zero_energy() {
+    let solar = Generator { variable: true, ..generator(1, 1, 50) };
+    let night = sensor(4, Quantity::ActiveGeneration, EquipmentKind::Generator, 1, 1, 1);
+    let rows = vec![solar.into(), night.into(), reading(4, BEGIN, 0).into()];
+    let picture = end(&log(60_000, vec![(1, rows), (1_000, vec![])]));
+    assert_eq!(figure(&picture, Measure::RenewableEnergy), [0]);
+}
+
+#[test]
 fn a_duplicate_of_a_later_revision_is_not_beaten_by_an_earlier_one() {
     let rows = |place: i64, row: Measurement| (place, vec![Input::from(row)]);
     let later = vec![(1, vec![load_sensor().into()]), rows(2, at(0, 5, 0)), rows(3, at(0, 5, 2)), rows(4, at(0, 7, 1)), (70, vec![])];
@@ -68,6 +77,39 @@ fn a_withdrawn_reading_gives_way_to_a_good_one_that_is_final() {
     let rows = vec![at(400, 8, 0).into()];
     let later = vec![(1, vec![load_sensor().into(), at(0, 5, 0).into()]), (401, rows), (402, vec![bad(at(400, 8, 1)).into()])];
     assert_eq!(newest(&end(&log(60_000, later))), [(0, 5)]);
+}
+
+#[test]
+fn a_unit_that_turns_out_variable_does_not_stop_the_withdrawal_of_what_it_gave() {
+    let unit = generator(1, 1, 50);
+    let output = sensor(1, Quantity::ActiveGeneration, EquipmentKind::Generator, 1, 1, 1);
+    let later = vec![
+        (1, vec![unit.clone().into(), output.into(), at(0, 40, 0).into()]),
+        (2, vec![Generator { variable: true, ..unit }.into()]),
+        (3, vec![bad(at(0, 40, 1)).into()]),
+        (1_000, vec![]),
+    ];
+    assert!(figure(&end(&log(900_000, later)), Measure::RenewableEnergy).iter().all(|energy| *energy == 0));
+}
+
+#[test]
+fn a_correction_takes_a_reading_out_of_the_feeder_it_was_put_in() {
+    let moved = Sensor { valid_from_ms: BEGIN + 1_000, feeder: FeederId(9), zone: ZoneId(9), ..load_sensor() };
+    let later =
+        vec![(1, vec![load_sensor().into(), at(0, 40, 0).into()]), (2, vec![moved.into()]), (3, vec![bad(at(0, 40, 1)).into()]), (1_000, vec![])];
+    let picture = end(&log(900_000, later));
+    for scope in [WindowScope::Feeder, WindowScope::Zone] {
+        assert!(windows(&picture, scope).iter().all(|window| (window.count, window.sum, window.sum_squares) == (0, 0, 0)), "{picture:?}");
+    }
+    assert!(figure(&picture, Measure::LoadEnergy).iter().all(|energy| *energy == 0));
+}
+
+#[test]
+fn a_sensor_of_another_quantity_does_not_stop_the_withdrawal_of_what_it_measured() {
+    let before = Sensor { quantity: Quantity::VoltageMagnitude, ..load_sensor() };
+    let after = Sensor { valid_from_ms: BEGIN + 1_000, ..load_sensor() };
+    let later = vec![(1, vec![before.into(), at(0, 40, 0).into()]), (2, vec![after.into()]), (3, vec![bad(at(0, 40, 1)).into()]), (1_000, vec![])];
+    assert!(figure(&end(&log(900_000, later)), Measure::LoadEnergy).iter().all(|energy| *energy == 0));
 }
 
 // REQ: DQ-11
