@@ -32,6 +32,16 @@ pub const STUCK_READINGS: u32 = 60;
 /// How late a SCADA row may be, unless the region row says otherwise.
 pub const LATENESS_MS: i64 = 900_000;
 
+/// The lateness bound as a region row states it, kept within what times can be added to.
+pub(crate) fn lateness_bound(stated_ms: i64) -> i64 {
+    stated_ms.clamp(0, MAX_MAGNITUDE)
+}
+
+/// How long after its end a window or interval is held: until no row can change it and it has been stated.
+pub(crate) fn held_after_end(lateness_ms: i64) -> i64 {
+    lateness_ms.max(SETTLE_MS)
+}
+
 /// What the telemetry operator is told.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum TelemetryInput {
@@ -230,7 +240,7 @@ impl Telemetry {
         let mut estimate_tick = false;
         for input in inputs.drain(..) {
             match input {
-                TelemetryInput::Lateness(_, lateness_ms) => self.lateness_ms = lateness_ms,
+                TelemetryInput::Lateness(_, lateness_ms) => self.lateness_ms = lateness_bound(lateness_ms),
                 TelemetryInput::Unit(_, unit, variable) => {
                     if variable {
                         self.variable_units.insert(unit);
@@ -433,7 +443,8 @@ impl Telemetry {
 
     /// Drops what is final.
     fn forget(&mut self, now: i64) {
-        while let Some(entry) = self.held.first_entry().filter(|entry| now > *entry.key() + WINDOW_MS + self.lateness_ms) {
+        let held_ms = WINDOW_MS + held_after_end(self.lateness_ms);
+        while let Some(entry) = self.held.first_entry().filter(|entry| now > *entry.key() + held_ms) {
             let (start, sensors) = entry.remove_entry();
             for sensor in sensors {
                 let state = self.sensors.get_mut(&sensor).expect("sensors are never dropped");

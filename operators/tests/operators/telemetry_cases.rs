@@ -112,6 +112,23 @@ fn a_sensor_of_another_quantity_does_not_stop_the_withdrawal_of_what_it_measured
     assert!(figure(&end(&log(900_000, later)), Measure::LoadEnergy).iter().all(|energy| *energy == 0));
 }
 
+#[test]
+fn windows_and_figures_are_stated_even_when_they_are_final_at_once() {
+    let later = vec![(1, vec![load_sensor().into(), at(0, 40, 0).into()]), (62, vec![]), (903, vec![]), (910, vec![])];
+    let picture = end(&log(0, later));
+    assert_eq!(windows(&picture, WindowScope::Sensor).len(), 1);
+    assert_eq!(figure(&picture, Measure::LoadEnergy), [10]);
+}
+
+#[test]
+fn no_lateness_bound_stops_the_engine() {
+    for lateness_ms in [i64::MIN, -1, 0, i64::MAX] {
+        let later = vec![(1, vec![load_sensor().into(), at(0, 40, 0).into()]), (2_000, vec![at(1_999, 41, 0).into()]), (4_000, vec![])];
+        let picture = end(&log(lateness_ms, later));
+        assert_eq!(windows(&picture, WindowScope::Sensor).len(), 2, "bound {lateness_ms}");
+    }
+}
+
 // REQ: DQ-11
 #[test]
 fn a_stuck_sensor_is_kept_from_solvers_until_it_moves_or_is_corrected() {
