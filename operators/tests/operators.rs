@@ -4,6 +4,8 @@
 
 #[path = "operators/harness.rs"]
 mod harness;
+#[path = "operators/islands.rs"]
+mod islands;
 #[path = "operators/solver.rs"]
 mod solver;
 #[path = "operators/telemetry.rs"]
