@@ -80,7 +80,7 @@ impl IslandRows {
 /// Rows of equipment and of sensors at it, by the island the equipment belongs to.
 #[must_use]
 pub fn by_island<'scope>(rows: Changes<'scope, (Place, GridRow)>, placed: Changes<'scope, (Place, IslandId)>) -> Changes<'scope, (IslandId, GridRow)> {
-    rows.join_map(placed, |_place, row, island| (*island, row.clone()))
+    at_own_epochs(rows.join_map(placed, |_place, row, island| (*island, row.clone())))
 }
 
 /// The place a reading is joined at: its element, for meters below a bus that bus.
@@ -97,6 +97,34 @@ pub fn place_of(reading: &Reading) -> Place {
 pub fn solver_rows<'scope>(rows: Changes<'scope, (IslandId, GridRow)>) -> Rows<'scope, SolverInput<GridRow>> {
     use timely::dataflow::operators::vec::Map;
     rows.inner.map(|((island, row), _, change)| SolverInput::Row { key: island.0, row, change })
+}
+
+/// Sends each row of a collection in a message of its own epoch.
+///
+/// A relational operator works through a batch of several epochs at once and sends what comes of it in messages of the
+/// first of them, each row carrying its own. Sealed operators and solvers go by the message: without this step they
+/// would take rows of later epochs for known at an earlier one, depending on how epochs happened to be batched.
+#[must_use]
+pub fn at_own_epochs<'scope, D: Clone + 'static>(rows: Changes<'scope, D>) -> Changes<'scope, D> {
+    use std::collections::BTreeMap;
+    use timely::container::CapacityContainerBuilder;
+    use timely::dataflow::channels::pact::Pipeline;
+    use timely::dataflow::operators::generic::Operator;
+    rows.inner
+        .unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, "At own epochs", |_, _| {
+            let mut by_epoch: BTreeMap<gridflow_inputs::Epoch, Vec<_>> = BTreeMap::new();
+            move |input, output| {
+                input.for_each_time(|time, batches| {
+                    for row in batches.flat_map(|batch| batch.drain(..)) {
+                        by_epoch.entry(row.1).or_default().push(row);
+                    }
+                    while let Some((epoch, rows)) = by_epoch.pop_first() {
+                        output.session(&time.delayed(&epoch, 0)).give_iterator(rows.into_iter());
+                    }
+                });
+            }
+        })
+        .as_collection()
 }
 
 /// Rows and their changes as a collection, at the epoch they came at.

@@ -6,6 +6,8 @@
 mod harness;
 #[path = "operators/islands.rs"]
 mod islands;
+#[path = "operators/relations.rs"]
+mod relations;
 #[path = "operators/solver.rs"]
 mod solver;
 #[path = "operators/telemetry.rs"]
