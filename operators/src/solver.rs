@@ -95,6 +95,10 @@ pub struct Answer<P, O> {
 pub type Solve<R, P, O> = Arc<dyn Fn(Problem<R, P>) -> Answer<P, O> + Send + Sync>;
 
 type Done<P, O> = (u32, Option<Answer<P, O>>);
+type DoneChannel<P, O> = (Sender<Done<P, O>>, Receiver<Done<P, O>>);
+
+/// A problem, with the capability to answer it; `None` withdraws the key's answer.
+type Posed<R, P> = (Capability<Epoch>, Option<Problem<R, P>>);
 
 struct Held<R> {
     capability: Capability<Epoch>,
@@ -109,8 +113,8 @@ struct Key<R, P, O> {
     busy_until: Option<Epoch>,
     /// Whether the newest posed problem has an answer to stand, rather than withdrawing one.
     stands: bool,
-    /// Problems posed and not yet handed out; `None` withdraws the key's answer.
-    waiting: VecDeque<(Capability<Epoch>, Option<Problem<R, P>>)>,
+    /// Problems posed and not yet handed out.
+    waiting: VecDeque<Posed<R, P>>,
     /// Capability of the problem that is being solved.
     running: Option<Capability<Epoch>>,
     previous: Option<P>,
@@ -181,7 +185,7 @@ struct Solver<R, P, O> {
     sealed: Epoch,
     pool: Pool,
     solve: Solve<R, P, O>,
-    done: (Sender<Done<P, O>>, Receiver<Done<P, O>>),
+    done: DoneChannel<P, O>,
     activator: Arc<Mutex<SyncActivator>>,
 }
 

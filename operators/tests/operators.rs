@@ -6,13 +6,15 @@
 mod harness;
 #[path = "operators/islands.rs"]
 mod islands;
+#[path = "operators/islands_reference.rs"]
+mod islands_reference;
 #[path = "operators/relations.rs"]
 mod relations;
 #[path = "operators/solver.rs"]
 mod solver;
 #[path = "operators/telemetry.rs"]
 mod telemetry;
-#[path = "operators/telemetry_reference.rs"]
-mod telemetry_reference;
 #[path = "operators/telemetry_cases.rs"]
 mod telemetry_cases;
+#[path = "operators/telemetry_reference.rs"]
+mod telemetry_reference;

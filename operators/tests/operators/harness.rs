@@ -131,7 +131,8 @@ fn the_harness_tells_nothing_beyond_the_last_epoch() {
         if worker == 0 { vec![SolverInput::Row { key: 1, row: 5u64, change: 1 }, SolverInput::Trigger { key: 1 }] } else { Vec::new() }
     };
     let told = run(1, &[1_000, 2_000], share, |rows| {
-        let count = Arc::new(|problem: gridflow_operators::solver::Problem<u64, ()>| Answer { previous: (), rows: vec![problem.rows.len()] });
+        let count =
+            Arc::new(|problem: gridflow_operators::solver::Problem<u64, ()>| Answer { previous: (), rows: vec![problem.rows.len()] });
         solver(rows, "Count", 1_500, inline_pool(), count).inner
     });
     assert_eq!(told, BTreeMap::new());

@@ -5,26 +5,37 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use differential_dataflow::AsCollection;
 use differential_dataflow::operators::Iterate;
-use gridflow_inputs::ids::{BranchId, BusId, DcLineId, FeederId, IslandId, LoadId, SourceId, SwitchId, ZoneId};
-use gridflow_inputs::input::{Kind, Quality, Switch, SwitchStatus};
+use gridflow_inputs::ids::{BranchId, BusId, DcLineId, IslandId, LoadId, SwitchId, ZoneId};
+use gridflow_inputs::input::{Quality, Switch, SwitchStatus};
 use gridflow_inputs::network::{Branch, Bus, BusKind, DcLine, EquipmentKind, Generator, Load, LoadClass, Side, SwitchKind, Transformer};
 use gridflow_inputs::row::Real;
 use gridflow_inputs::units::{MicroPerMwh, MicroVolts, MilliVars, MilliVoltAmperes, MilliWatts, PartsPerMillion};
 use gridflow_inputs::{Epoch, Input, Sequenced};
-use gridflow_operators::decision::{Alarm, AlarmKind, Output, Reason, Rejected, Topology};
-use gridflow_operators::islands::{IslandInput, IslandOutput, Place, islands};
+use gridflow_operators::decision::Output;
+use gridflow_operators::islands::{IslandInput, IslandOutput, islands};
 use gridflow_operators::sealed::{Clock, Rows};
 use proptest::prelude::*;
 
 use crate::harness::{State, part, run};
+use crate::islands_reference::{Graph, Log, Picture, Reference, pictures};
 use crate::telemetry::{BEGIN, generator};
-
-type Log = Vec<(Epoch, Vec<Input>)>;
 
 fn bus(id: u32, kind: BusKind, valid_from_ms: i64) -> Input {
     let (name, one) = (String::new(), Real::ONE);
     let base_voltage = MicroVolts(110_000_000_000);
-    Bus { id: BusId(id), valid_from_ms, name, kind, zone: ZoneId(1), base_voltage, v_min_pu: one, v_max_pu: one, v_start_pu: one, angle_start_rad: Real::ZERO }.into()
+    Bus {
+        id: BusId(id),
+        valid_from_ms,
+        name,
+        kind,
+        zone: ZoneId(1),
+        base_voltage,
+        v_min_pu: one,
+        v_max_pu: one,
+        v_start_pu: one,
+        angle_start_rad: Real::ZERO,
+    }
+    .into()
 }
 
 fn branch(id: u32, from: u32, to: u32, in_service: bool, valid_from_ms: i64) -> Input {
@@ -52,18 +63,33 @@ fn branch(id: u32, from: u32, to: u32, in_service: bool, valid_from_ms: i64) -> 
 
 fn transformer(branch: u32, rated: i64, valid_from_ms: i64) -> Input {
     let (one, rated) = (Real::ONE, MilliVoltAmperes(rated));
-    Transformer { branch: BranchId(branch), valid_from_ms, rated, tap_min: one, tap_max: one, tap_step: Real::ZERO, controlled_bus: None }.into()
+    Transformer { branch: BranchId(branch), valid_from_ms, rated, tap_min: one, tap_max: one, tap_step: Real::ZERO, controlled_bus: None }
+        .into()
 }
 
 fn load(id: u32, bus: u32, in_service: bool, valid_from_ms: i64) -> Input {
     let (load_p, load_q, class, interruption_cost) = (MilliWatts(1), MilliVars(0), LoadClass::Residential, MicroPerMwh(0));
-    Load { id: LoadId(id), valid_from_ms, name: String::new(), bus: BusId(bus), load_p, load_q, class, interruption_cost, in_service }.into()
+    Load { id: LoadId(id), valid_from_ms, name: String::new(), bus: BusId(bus), load_p, load_q, class, interruption_cost, in_service }
+        .into()
 }
 
 fn dc_line(id: u32, from: u32, to: u32) -> Input {
     let zero = MilliWatts(0);
     let (from, to, name, loss_ratio) = (BusId(from), BusId(to), String::new(), PartsPerMillion(0));
-    DcLine { id: DcLineId(id), valid_from_ms: BEGIN, name, from, to, p: zero, p_min: zero, p_max: zero, loss: zero, loss_ratio, in_service: true }.into()
+    DcLine {
+        id: DcLineId(id),
+        valid_from_ms: BEGIN,
+        name,
+        from,
+        to,
+        p: zero,
+        p_min: zero,
+        p_max: zero,
+        loss: zero,
+        loss_ratio,
+        in_service: true,
+    }
+    .into()
 }
 
 fn switch(id: u32, equipment: EquipmentKind, equipment_id: u32, normally_closed: bool, valid_from_ms: i64) -> Input {
@@ -75,255 +101,22 @@ fn status(id: u32, event_ms: i64, closed: bool) -> SwitchStatus {
     SwitchStatus { switch: SwitchId(id), event_ms, closed, quality: Quality::Good }
 }
 
-fn identity(row: &Input) -> Option<(Place, Kind, i64)> {
-    let (place, valid_from_ms) = match row {
-        Input::Bus(row) => ((EquipmentKind::Bus, row.id.0), row.valid_from_ms),
-        Input::Branch(row) => ((EquipmentKind::Branch, row.id.0), row.valid_from_ms),
-        Input::Transformer(row) => ((EquipmentKind::Branch, row.branch.0), row.valid_from_ms),
-        Input::Generator(row) => ((EquipmentKind::Generator, row.id.0), row.valid_from_ms),
-        Input::Load(row) => ((EquipmentKind::Load, row.id.0), row.valid_from_ms),
-        Input::DcLine(row) => ((EquipmentKind::DcLine, row.id.0), row.valid_from_ms),
-        _ => return None,
-    };
-    Some((place, row.kind(), valid_from_ms))
-}
-
-/// What holds after an epoch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Picture {
-    elements: State<(Place, Input)>,
-    placed: State<(Place, IslandId)>,
-    references: State<(IslandId, BusId)>,
-    outputs: State<Output>,
-    /// Islands whose rows changed in this epoch: their equipment's rows, what belongs to them, their reference bus.
-    changed: BTreeSet<IslandId>,
-}
-
-/// Buses in service and the branches in service between them, as known at one epoch.
-#[derive(Clone, Debug, Default)]
-struct Graph {
-    buses: BTreeSet<u32>,
-    edges: BTreeSet<(u32, u32)>,
-}
-
-impl Graph {
-    /// Every bus with the least bus it is connected to: labels fall along edges until none falls.
-    fn labels(&self) -> BTreeMap<u32, u32> {
-        let mut labels: BTreeMap<u32, u32> = self.buses.iter().map(|bus| (*bus, *bus)).collect();
-        loop {
-            let before = labels.clone();
-            for (from, to) in &self.edges {
-                let least = labels[from].min(labels[to]);
-                labels.extend([(*from, least), (*to, least)]);
-            }
-            if labels == before {
-                return labels;
-            }
-        }
-    }
-}
-
-#[derive(Default)]
-struct Reference {
-    /// Network rows in the order they came.
-    rows: Vec<Input>,
-    switches: Vec<Switch>,
-    /// Accepted statuses in the order they came.
-    statuses: Vec<SwitchStatus>,
-    rejected: State<Output>,
-    dead: BTreeMap<u32, i64>,
-}
-
-impl Reference {
-    /// The valid version of each row: the greatest `valid_from_ms` not in the future, of equal ones the last to come.
-    fn valid(&self, now: i64) -> BTreeMap<(Place, Kind), &Input> {
-        let mut valid: BTreeMap<(Place, Kind), (i64, &Input)> = BTreeMap::new();
-        for row in &self.rows {
-            let (place, kind, from) = identity(row).expect("only network rows are kept");
-            let known = valid.get(&(place, kind)).map_or(i64::MIN, |(from, _)| *from);
-            if from <= now && from >= known {
-                valid.insert((place, kind), (from, row));
-            }
-        }
-        valid.into_iter().map(|(key, (_, row))| (key, row)).collect()
-    }
-
-    fn switch(&self, id: SwitchId, now: i64) -> Option<&Switch> {
-        let mut valid: Option<&Switch> = None;
-        for row in self.switches.iter().filter(|row| row.id == id && row.valid_from_ms <= now) {
-            if valid.is_none_or(|valid| row.valid_from_ms >= valid.valid_from_ms) {
-                valid = Some(row);
-            }
-        }
-        valid
-    }
-
-    fn newest_status(&self, id: SwitchId) -> Option<&SwitchStatus> {
-        let mut newest: Option<&SwitchStatus> = None;
-        for row in self.statuses.iter().filter(|row| row.switch == id) {
-            if newest.is_none_or(|newest| row.event_ms >= newest.event_ms) {
-                newest = Some(row);
-            }
-        }
-        newest
-    }
-
-    fn arrives(&mut self, epoch: Epoch, sequence: u32, row: &Input) {
-        match row {
-            Input::Switch(row) => self.switches.push(row.clone()),
-            Input::SwitchStatus(row) => {
-                let refused = if self.switch(row.switch, epoch as i64).is_none() {
-                    Some((Reason::Unknown, i64::from(row.closed)))
-                } else if row.event_ms > epoch as i64 + 10_000 {
-                    Some((Reason::Future, row.event_ms))
-                } else if row.quality.is_bad() {
-                    Some((Reason::Malformed, row.quality as i64))
-                } else if self.newest_status(row.switch).is_some_and(|newest| newest.event_ms > row.event_ms) {
-                    Some((Reason::Superseded, row.event_ms))
-                } else {
-                    None
-                };
-                let Some((reason, detail)) = refused else { return self.statuses.push(row.clone()) };
-                let (kind, source, subject) = (Kind::SwitchStatus as u8, SourceId(0), row.switch.0);
-                self.rejected.add(Rejected { epoch, sequence, kind, source, subject, reason, detail }.into(), 1);
-            }
-            row => self.rows.push(row.clone()),
-        }
-    }
-
-    /// Whether all switches of a place are closed.
-    fn is_closed(&self, place: Place, now: i64) -> bool {
-        let ids: BTreeSet<SwitchId> = self.switches.iter().map(|row| row.id).collect();
-        let mine = ids.iter().filter_map(|id| self.switch(*id, now)).filter(|row| (row.equipment, row.equipment_id) == place);
-        mine.into_iter().all(|row| self.newest_status(row.id).map_or(row.normally_closed, |status| status.closed))
-    }
-
-    /// Buses a piece of equipment needs; none when it is out of service.
-    fn needs(&self, place: Place, row: &Input, now: i64) -> Vec<u32> {
-        let buses = match row {
-            Input::Bus(row) if row.kind != BusKind::Isolated => vec![row.id.0],
-            Input::Branch(row) if row.in_service => vec![row.from.0, row.to.0],
-            Input::Generator(row) if row.in_service => vec![row.bus.0],
-            Input::Load(row) if row.in_service => vec![row.bus.0],
-            Input::DcLine(row) if row.in_service => vec![row.from.0, row.to.0],
-            _ => Vec::new(),
-        };
-        if self.is_closed(place, now) { buses } else { Vec::new() }
-    }
-
-    fn graph(&self, now: i64) -> Graph {
-        let valid = self.valid(now);
-        let mut graph = Graph::default();
-        for ((place, _), row) in valid.iter().filter(|((_, kind), _)| *kind == Kind::Bus) {
-            graph.buses.extend(self.needs(*place, row, now));
-        }
-        for ((place, _), row) in valid.iter().filter(|((_, kind), _)| *kind == Kind::Branch) {
-            let ends = self.needs(*place, row, now);
-            if ends.len() == 2 && ends.iter().all(|bus| graph.buses.contains(bus)) {
-                graph.edges.insert((ends[0], ends[1]));
-            }
-        }
-        graph
-    }
-
-    fn picture(&mut self, now: i64) -> Picture {
-        let labels = self.graph(now).labels();
-        let mut picture = Picture { outputs: self.rejected.clone(), ..Picture::default() };
-        let mut homes: BTreeMap<Place, Option<u32>> = BTreeMap::new();
-        let mut sources: BTreeMap<u32, Vec<(i64, u32)>> = BTreeMap::new();
-        for ((place, kind), row) in self.valid(now) {
-            picture.elements.add((place, row.clone()), 1);
-            if kind == Kind::Transformer {
-                continue;
-            }
-            let islands: Vec<Option<u32>> = self.needs(place, row, now).iter().map(|bus| labels.get(bus).copied()).collect();
-            let home = islands.first().copied().flatten().filter(|home| islands.iter().all(|other| *other == Some(*home)));
-            homes.insert(place, home);
-            if let (Some(home), Input::Generator(unit)) = (home, row) {
-                sources.entry(home).or_default().push((unit.p_max.0, unit.bus.0));
-            }
-        }
-        // The largest source; of equal ones the lowest bus.
-        let references: BTreeMap<u32, u32> = sources
-            .into_iter()
-            .filter_map(|(island, units)| {
-                let greatest = units.iter().map(|(p_max, _)| *p_max).max().filter(|p_max| *p_max > 0)?;
-                let lowest = units.iter().filter(|(p_max, _)| *p_max == greatest).map(|(_, bus)| *bus).min()?;
-                Some((island, lowest))
-            })
-            .collect();
-        let mut dead = BTreeMap::new();
-        for (place, home) in &homes {
-            let reference = home.and_then(|home| references.get(&home));
-            let row = Topology {
-                equipment: place.0,
-                id: place.1,
-                island: home.map(IslandId),
-                energised: reference.is_some(),
-                reference: place.0 == EquipmentKind::Bus && reference == Some(&place.1),
-            };
-            picture.outputs.add(row.into(), 1);
-            match (home, reference) {
-                (Some(home), Some(_)) => picture.placed.add((*place, IslandId(*home)), 1),
-                _ if place.0 == EquipmentKind::Bus => drop(dead.insert(place.1, self.dead.get(&place.1).copied().unwrap_or(now))),
-                _ => {}
-            }
-        }
-        for (bus, since_ms) in &dead {
-            let (kind, equipment, id, feeder) = (AlarmKind::Dead, EquipmentKind::Bus, *bus, FeederId(*bus));
-            picture.outputs.add(Alarm { kind, equipment, id, feeder, since_ms: *since_ms }.into(), 1);
-        }
-        self.dead = dead;
-        references.iter().for_each(|(island, bus)| picture.references.add((IslandId(*island), BusId(*bus)), 1));
-        picture
-    }
-}
-
-/// All rows of each island: what its solver is given.
-fn rows_by_island(picture: &Picture) -> BTreeMap<IslandId, BTreeSet<(Place, Option<Input>)>> {
-    let mut rows: BTreeMap<IslandId, BTreeSet<(Place, Option<Input>)>> = BTreeMap::new();
-    let placed: BTreeMap<Place, IslandId> = picture.placed.0.keys().copied().collect();
-    for (place, row) in picture.elements.0.keys() {
-        if let Some(island) = placed.get(place) {
-            rows.entry(*island).or_default().insert((*place, Some(row.clone())));
-        }
-    }
-    for (island, bus) in picture.references.0.keys() {
-        rows.entry(*island).or_default().insert(((EquipmentKind::Bus, bus.0), None));
-    }
-    rows
-}
-
-fn pictures(log: &Log) -> Vec<Picture> {
-    let mut reference = Reference::default();
-    let mut before = BTreeMap::new();
-    let draw = |(epoch, rows): &(Epoch, Vec<Input>)| {
-        rows.iter().enumerate().for_each(|(sequence, row)| reference.arrives(*epoch, sequence as u32, row));
-        let mut picture = reference.picture(*epoch as i64);
-        let after = rows_by_island(&picture);
-        let islands: BTreeSet<IslandId> = before.keys().chain(after.keys()).copied().collect();
-        picture.changed = islands.into_iter().filter(|island| before.get(island) != after.get(island)).collect();
-        before = after;
-        picture
-    };
-    log.iter().map(draw).collect()
-}
-
 fn sums(log: &Log, workers: usize) -> Vec<Picture> {
     let epochs: Vec<Epoch> = log.iter().map(|(epoch, _)| *epoch).collect();
     let shared = log.clone();
     let share = move |worker: usize, workers: usize, place: usize| {
         let (epoch, rows) = &shared[place];
-        let sequenced = rows.iter().enumerate().map(|(sequence, row)| {
-            IslandInput::Row(Sequenced { epoch: *epoch, sequence: sequence as u32, input: row.clone() })
-        });
+        let sequenced = rows
+            .iter()
+            .enumerate()
+            .map(|(sequence, row)| IslandInput::Row(Sequenced { epoch: *epoch, sequence: sequence as u32, input: row.clone() }));
         let mut mine = part(&sequenced.collect::<Vec<_>>(), worker, workers, place);
         if worker == 0 {
             mine.push(IslandInput::Clock(Clock { worker: 0, ticks: Vec::new() }));
         }
         mine
     };
-    let told = run(workers, &epochs, share, |rows| islands(rows));
+    let told = run(workers, &epochs, share, islands);
     let mut sum = Picture::default();
     let add = |epoch: &Epoch| {
         sum.changed.clear();
@@ -350,7 +143,8 @@ fn propagated(log: &Log) -> Vec<BTreeMap<u32, u32>> {
     }
     fn build(changes: Rows<'_, Change>) -> Rows<'_, ((u32, u32), Epoch, i64)> {
         use timely::dataflow::operators::vec::Map;
-        let buses = changes.clone().flat_map(|change| if let Change::Bus(bus, epoch, by) = change { Some(((bus, bus), epoch, by)) } else { None });
+        let buses =
+            changes.clone().flat_map(|change| if let Change::Bus(bus, epoch, by) = change { Some(((bus, bus), epoch, by)) } else { None });
         let edges = changes.flat_map(|change| match change {
             Change::Edge(from, to, epoch, by) => vec![((from, to), epoch, by), ((to, from), epoch, by)],
             Change::Bus(..) => Vec::new(),
@@ -543,7 +337,8 @@ fn an_island_without_a_source_is_dead_until_it_is_reconnected() {
 
 #[test]
 fn a_change_names_no_island_it_does_not_touch() {
-    let log = later(vec![(1, cut(1, false)), (2, vec![load(2, 7, false, BEGIN + 2_000)]), (3, vec![status(12, BEGIN + 3_000, true).into()])]);
+    let log =
+        later(vec![(1, cut(1, false)), (2, vec![load(2, 7, false, BEGIN + 2_000)]), (3, vec![status(12, BEGIN + 3_000, true).into()])]);
     let pictures = sums(&log, 1);
     assert_eq!(pictures[2].changed, BTreeSet::from([IslandId(6)]));
     assert_eq!(pictures[3].changed, BTreeSet::new());

@@ -58,8 +58,11 @@ fn changes_of<D: Ord + Clone>(states: impl IntoIterator<Item = BTreeSet<D>>) -> 
     states.into_iter().map(difference).collect()
 }
 
-/// Turns draws of (row, toss) per epoch into inserts and retractions of a set, and the sets after each epoch.
-fn toggled<D: Ord + Clone>(draws: &[Vec<D>]) -> (Vec<Vec<(D, i64)>>, Vec<BTreeSet<D>>) {
+/// Changes of one epoch.
+type ChangesOf<D> = Vec<(D, i64)>;
+
+/// Turns draws of rows per epoch into inserts and retractions of a set, and the sets after each epoch.
+fn toggled<D: Ord + Clone>(draws: &[Vec<D>]) -> (Vec<ChangesOf<D>>, Vec<BTreeSet<D>>) {
     let mut held = BTreeSet::new();
     let toggle = |rows: &Vec<D>| {
         let rows: BTreeSet<D> = rows.iter().cloned().collect();
@@ -133,21 +136,36 @@ fn put_together(parts: &BTreeSet<(QuarterKey, Part)>) -> BTreeSet<(ZoneId, Quart
 
 fn report(storage: u32, event_ms: i64, soc: i64) -> StorageTelemetry {
     let (p, temperature) = (MilliWatts(0), MilliCelsius(0));
-    StorageTelemetry { storage: StorageId(storage), event_ms, soc: PartsPerMillion(soc), p, temperature, milli_cycles: 0, capacity: MilliWattHours(1) }
+    StorageTelemetry {
+        storage: StorageId(storage),
+        event_ms,
+        soc: PartsPerMillion(soc),
+        p,
+        temperature,
+        milli_cycles: 0,
+        capacity: MilliWattHours(1),
+    }
 }
 
 type AuditEpoch = Vec<AuditInput>;
+/// Island, and by sensor the event time and value it used.
+type DrawnEstimate = (u32, BTreeMap<u32, (i64, i64)>);
+/// Sensor, event time, sequence, new value.
+type DrawnCorrection = (u32, i64, u32, Option<i64>);
 
 /// Estimates at each epoch and corrections of what earlier ones used; an estimate's tick is its epoch.
 fn audit_draws() -> impl Strategy<Value = Vec<AuditEpoch>> {
     let estimate = (1..3u32, prop::collection::btree_map(1..4u32, (0..4i64, 0..3i64), 0..4));
     let correction = (1..4u32, 0..4i64, 0..6u32, prop::option::of(0..3i64));
     prop::collection::vec((prop::option::of(estimate), prop::collection::vec(correction, 0..4)), 1..20).prop_map(|epochs| {
-        let build = |(place, (estimate, corrections)): (usize, (Option<(u32, BTreeMap<u32, (i64, i64)>)>, Vec<(u32, i64, u32, Option<i64>)>))| {
+        let build = |(place, (estimate, corrections)): (usize, (Option<DrawnEstimate>, Vec<DrawnCorrection>))| {
             let mut rows: AuditEpoch = Vec::new();
             if let Some((island, readings)) = estimate {
-                let reading = |(sensor, (event, value)): (u32, (i64, i64))| {
-                    UsedReading { sensor: SensorId(sensor), event_ms: event * 1_000, value, estimated: 10 * value + 1 }
+                let reading = |(sensor, (event, value)): (u32, (i64, i64))| UsedReading {
+                    sensor: SensorId(sensor),
+                    event_ms: event * 1_000,
+                    value,
+                    estimated: 10 * value + 1,
                 };
                 let readings = readings.into_iter().map(reading).collect();
                 rows.push(AuditInput::Used(Used { island: IslandId(island), tick_ms: (place as i64 + 1) * 1_000, readings }));

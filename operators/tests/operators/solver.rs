@@ -17,6 +17,7 @@ use crate::harness::{Told, consolidated, run};
 /// Everything an answer rests on: key, sealed epoch, effect, rows, shared rows, how many solves came before and a
 /// number that chains all of them.
 type Trace = (u32, Epoch, Epoch, Vec<u8>, Vec<u8>, u32, u64);
+type Change = ((Trace, u8), i64);
 
 fn chain(before: u64, key: u32, epoch: Epoch, rows: &[u8], shared: &[u8]) -> u64 {
     let words = [u64::from(key), epoch].into_iter().chain(rows.iter().chain(shared).map(|row| u64::from(*row)));
@@ -89,7 +90,7 @@ struct Reference {
     waiting: BTreeMap<Epoch, BTreeSet<u32>>,
     standing: BTreeMap<u32, Vec<(Trace, u8)>>,
     previous: BTreeMap<u32, (u32, u64)>,
-    told: Told<((Trace, u8), i64)>,
+    told: Told<Change>,
 }
 
 impl Reference {
@@ -133,7 +134,7 @@ impl Reference {
         }
     }
 
-    fn run(steps: &[Step], lead: u64) -> Told<((Trace, u8), i64)> {
+    fn run(steps: &[Step], lead: u64) -> Told<Change> {
         let mut reference = Self::default();
         let epochs = epochs_of(steps);
         for (step, epoch) in steps.iter().zip(&epochs) {
@@ -158,7 +159,7 @@ impl Reference {
     }
 }
 
-fn solved(workers: usize, steps: &[Step], lead: u64, pool: Pool) -> Told<((Trace, u8), i64)> {
+fn solved(workers: usize, steps: &[Step], lead: u64, pool: Pool) -> Told<Change> {
     let steps: Arc<Vec<Step>> = Arc::new(steps.to_vec());
     let epochs = epochs_of(&steps);
     let share = move |worker: usize, workers: usize, place: usize| {
@@ -168,7 +169,11 @@ fn solved(workers: usize, steps: &[Step], lead: u64, pool: Pool) -> Told<((Trace
         let mut rows: Vec<SolverInput<u8>> = Vec::new();
         rows.extend(step.triggers.iter().filter(|key| mine(**key)).map(|key| SolverInput::Trigger { key: *key }));
         rows.extend(step.shared.iter().map(|(row, change)| SolverInput::Shared { worker, row: *row, change: *change }));
-        rows.extend(step.rows.iter().filter(|(key, ..)| mine(*key)).map(|(key, row, change)| SolverInput::Row { key: *key, row: *row, change: *change }));
+        rows.extend(step.rows.iter().filter(|(key, ..)| mine(*key)).map(|(key, row, change)| SolverInput::Row {
+            key: *key,
+            row: *row,
+            change: *change,
+        }));
         rows.extend(step.all.then_some(SolverInput::TriggerAll { worker }));
         rows
     };
@@ -255,8 +260,8 @@ fn step(gap: u64, rows: &[(u32, u8, i64)], triggers: &[u32]) -> Step {
 }
 
 /// Effect and sealed epoch of each answer of a key that begins to hold, in order.
-fn answers(told: &Told<((Trace, u8), i64)>) -> Vec<(Epoch, Epoch, Vec<u8>)> {
-    let begun = |(epoch, rows): (&Epoch, &Vec<((Trace, u8), i64)>)| {
+fn answers(told: &Told<Change>) -> Vec<(Epoch, Epoch, Vec<u8>)> {
+    let begun = |(epoch, rows): (&Epoch, &Vec<Change>)| {
         let traces = rows.iter().filter(|((_, kind), change)| *kind == 0 && *change > 0);
         traces.map(|((trace, _), _)| (*epoch, trace.1, trace.3.clone())).collect::<Vec<_>>()
     };

@@ -122,7 +122,11 @@ fn wire(feed: Rows<'_, Feed>) -> Rows<'_, Tell> {
         TelemetryOutput::Row(row, change) => vec![Tell::Row(row, change)],
         TelemetryOutput::Newest(row, change) => vec![Tell::Newest(row, change)],
         TelemetryOutput::Correction(row) => vec![Tell::Correction(row)],
-        TelemetryOutput::Partial(Partial::Figure { measure: Measure::Readings | Measure::Duplicates | Measure::Corrections, value, .. }) => {
+        TelemetryOutput::Partial(Partial::Figure {
+            measure: Measure::Readings | Measure::Duplicates | Measure::Corrections,
+            value,
+            ..
+        }) => {
             vec![Tell::Entered(value)]
         }
         TelemetryOutput::Partial(partial) => vec![Tell::Partial(partial)],
@@ -137,8 +141,11 @@ fn tell(log: &Log, workers: usize) -> BTreeMap<Epoch, Vec<Tell>> {
     let share = move |worker: usize, workers: usize, place: usize| {
         let (epoch, rows) = (log[place].0, &log[place].1);
         let index = worker as u64;
-        let sequenced: Vec<Feed> =
-            rows.iter().enumerate().map(|(place, row)| Feed::Row(Sequenced { epoch, sequence: place as u32, input: row.clone() })).collect();
+        let sequenced: Vec<Feed> = rows
+            .iter()
+            .enumerate()
+            .map(|(place, row)| Feed::Row(Sequenced { epoch, sequence: place as u32, input: row.clone() }))
+            .collect();
         let mut mine = part(&sequenced, worker, workers, place);
         let ticks = rows.iter().filter_map(|row| if let Input::Tick(tick) = row { Some(tick.clone()) } else { None }).collect();
         mine.push(Feed::Clock(Clock { worker: index, ticks }));
@@ -190,26 +197,28 @@ fn storms() -> impl Strategy<Value = Log> {
     );
     let gap = prop_oneof![4 => 1..10i64, 3 => 10..70i64, 1 => 70..400i64, 1 => 900..1_000i64];
     let epoch = (gap, prop::collection::vec(reading, 0..9), any::<bool>());
-    (prop::collection::vec(epoch, 2..20), prop_oneof![Just(0i64), Just(60_000), Just(120_000), Just(900_000)]).prop_map(|(epochs, lateness_ms)| {
-        let mut now = BEGIN;
-        let mut log = vec![(now as Epoch, opening(lateness_ms))];
-        for (place, (gap, readings, tick)) in epochs.into_iter().enumerate() {
-            now += gap * 1_000;
-            let mut rows: Vec<Input> = Vec::new();
-            if place == 4 {
-                rows.extend(sensors().into_iter().filter(|sensor| sensor.id.0 == 3).map(Input::from));
+    (prop::collection::vec(epoch, 2..20), prop_oneof![Just(0i64), Just(60_000), Just(120_000), Just(900_000)]).prop_map(
+        |(epochs, lateness_ms)| {
+            let mut now = BEGIN;
+            let mut log = vec![(now as Epoch, opening(lateness_ms))];
+            for (place, (gap, readings, tick)) in epochs.into_iter().enumerate() {
+                now += gap * 1_000;
+                let mut rows: Vec<Input> = Vec::new();
+                if place == 4 {
+                    rows.extend(sensors().into_iter().filter(|sensor| sensor.id.0 == 3).map(Input::from));
+                }
+                rows.extend(readings.into_iter().map(|(sensor, back, revision, value, quality)| {
+                    let event_ms = (now - now.rem_euclid(10_000)) - back * 10_000;
+                    Input::from(Measurement { sensor: SensorId(sensor), event_ms, revision, value, quality })
+                }));
+                if tick {
+                    rows.push(Tick { timer: Timer::Estimate, event_ms: now }.into());
+                }
+                log.push((now as Epoch, rows));
             }
-            rows.extend(readings.into_iter().map(|(sensor, back, revision, value, quality)| {
-                let event_ms = (now - now.rem_euclid(10_000)) - back * 10_000;
-                Input::from(Measurement { sensor: SensorId(sensor), event_ms, revision, value, quality })
-            }));
-            if tick {
-                rows.push(Tick { timer: Timer::Estimate, event_ms: now }.into());
-            }
-            log.push((now as Epoch, rows));
-        }
-        log
-    })
+            log
+        },
+    )
 }
 
 proptest! {
@@ -257,8 +266,10 @@ fn storms_reach_every_way_a_reading_can_go() {
             });
         }
     }
-    let reasons = [Reason::Unknown, Reason::OutOfRange, Reason::Malformed, Reason::Future, Reason::Superseded].map(|reason| format!("{reason:?}"));
-    let others = ["Late", "Stale", "Sensor restated", "Feeder restated", "Zone restated", "LoadEnergy restated", "RenewableEnergy", "Corrections"];
+    let reasons =
+        [Reason::Unknown, Reason::OutOfRange, Reason::Malformed, Reason::Future, Reason::Superseded].map(|reason| format!("{reason:?}"));
+    let others =
+        ["Late", "Stale", "Sensor restated", "Feeder restated", "Zone restated", "LoadEnergy restated", "RenewableEnergy", "Corrections"];
     for way in reasons.into_iter().chain(others.map(str::to_owned)) {
         assert!(reached.contains(&way), "no storm reaches {way}: {reached:?}");
     }

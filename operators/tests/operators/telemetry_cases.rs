@@ -95,8 +95,12 @@ fn a_unit_that_turns_out_variable_does_not_stop_the_withdrawal_of_what_it_gave()
 #[test]
 fn a_correction_takes_a_reading_out_of_the_feeder_it_was_put_in() {
     let moved = Sensor { valid_from_ms: BEGIN + 1_000, feeder: FeederId(9), zone: ZoneId(9), ..load_sensor() };
-    let later =
-        vec![(1, vec![load_sensor().into(), at(0, 40, 0).into()]), (2, vec![moved.into()]), (3, vec![bad(at(0, 40, 1)).into()]), (1_000, vec![])];
+    let later = vec![
+        (1, vec![load_sensor().into(), at(0, 40, 0).into()]),
+        (2, vec![moved.into()]),
+        (3, vec![bad(at(0, 40, 1)).into()]),
+        (1_000, vec![]),
+    ];
     let picture = end(&log(900_000, later));
     for scope in [WindowScope::Feeder, WindowScope::Zone] {
         assert!(windows(&picture, scope).iter().all(|window| (window.count, window.sum, window.sum_squares) == (0, 0, 0)), "{picture:?}");
@@ -108,7 +112,8 @@ fn a_correction_takes_a_reading_out_of_the_feeder_it_was_put_in() {
 fn a_sensor_of_another_quantity_does_not_stop_the_withdrawal_of_what_it_measured() {
     let before = Sensor { quantity: Quantity::VoltageMagnitude, ..load_sensor() };
     let after = Sensor { valid_from_ms: BEGIN + 1_000, ..load_sensor() };
-    let later = vec![(1, vec![before.into(), at(0, 40, 0).into()]), (2, vec![after.into()]), (3, vec![bad(at(0, 40, 1)).into()]), (1_000, vec![])];
+    let later =
+        vec![(1, vec![before.into(), at(0, 40, 0).into()]), (2, vec![after.into()]), (3, vec![bad(at(0, 40, 1)).into()]), (1_000, vec![])];
     assert!(figure(&end(&log(900_000, later)), Measure::LoadEnergy).iter().all(|energy| *energy == 0));
 }
 

@@ -112,7 +112,9 @@ impl Reference {
         }
         if now > start_of(row.event_ms, MINUTE) + MINUTE + self.lateness {
             let (source, lateness_ms) = (sensor.source, now - row.event_ms);
-            return Some(Late { epoch, sequence, source, sensor: row.sensor, event_ms: row.event_ms, lateness_ms, value: row.value }.into());
+            return Some(
+                Late { epoch, sequence, source, sensor: row.sensor, event_ms: row.event_ms, lateness_ms, value: row.value }.into(),
+            );
         }
         let winner = self.winners(row.sensor).get(&row.event_ms).copied();
         let beaten = winner.filter(|winner| winner.revision > row.revision && (winner.value, winner.quality) != (row.value, row.quality));
@@ -148,9 +150,10 @@ impl Reference {
             let Some((event_ms, _)) = self.good(sensor.id).into_iter().next_back() else { continue };
             if now - event_ms <= (3 * sensor.period_ms).max(30_000) {
                 self.stale.remove(&sensor.id);
-            } else if !self.stale.contains_key(&sensor.id) {
+            } else {
                 let (equipment, id, feeder) = (sensor.element, sensor.id.0, sensor.feeder);
-                self.stale.insert(sensor.id, Alarm { kind: AlarmKind::Stale, equipment, id, feeder, since_ms: event_ms });
+                let alarm = Alarm { kind: AlarmKind::Stale, equipment, id, feeder, since_ms: event_ms };
+                self.stale.entry(sensor.id).or_insert(alarm);
             }
         }
     }
@@ -160,7 +163,8 @@ impl Reference {
         let mut windows: BTreeMap<_, Window> = BTreeMap::new();
         for sensor in self.sensors.values() {
             for (event_ms, row) in self.winners(sensor.id) {
-                let scopes = [(WindowScope::Sensor, sensor.id.0), (WindowScope::Feeder, sensor.feeder.0), (WindowScope::Zone, sensor.zone.0)];
+                let scopes =
+                    [(WindowScope::Sensor, sensor.id.0), (WindowScope::Feeder, sensor.feeder.0), (WindowScope::Zone, sensor.zone.0)];
                 for (scope, id) in scopes.into_iter().filter(|(scope, _)| *scope == WindowScope::Sensor || is_summed(sensor.quantity)) {
                     let (quantity, start_ms) = (sensor.quantity, start_of(event_ms, MINUTE));
                     let window = windows.entry((scope, id, quantity, start_ms)).or_insert(Window {
