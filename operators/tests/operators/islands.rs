@@ -258,7 +258,6 @@ proptest! {
 
     // REQ: GRID-01
     // REQ: GRID-08
-    // REQ: GRID-11
     #[test]
     fn after_every_epoch_the_topology_is_that_of_a_rebuild_from_scratch(log in storms()) {
         let expected = pictures(&log);
@@ -309,7 +308,6 @@ fn cut(seconds: i64, closed: bool) -> Vec<Input> {
     statuses.into_iter().chain([chord]).collect()
 }
 
-// REQ: GRID-13
 #[test]
 fn a_cut_makes_an_island_with_the_reference_of_its_own_largest_source_at_that_epoch() {
     let log = later(vec![(1, cut(1, false)), (2, cut(2, true))]);
@@ -322,7 +320,6 @@ fn a_cut_makes_an_island_with_the_reference_of_its_own_largest_source_at_that_ep
     assert_eq!(pictures[2].changed, BTreeSet::from([IslandId(1), IslandId(6)]));
 }
 
-// REQ: GRID-13
 #[test]
 fn an_island_without_a_source_is_dead_until_it_is_reconnected() {
     let off = |id, bus| Input::from(Generator { in_service: false, valid_from_ms: BEGIN + 1_000, ..generator(id, bus, 50) });

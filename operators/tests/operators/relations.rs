@@ -208,7 +208,6 @@ fn audited(log: &[AuditEpoch]) -> Vec<Vec<(Output, i64)>> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
-    // REQ: GRID-33
     #[test]
     fn solvers_are_given_the_rows_of_their_island_at_the_epoch_they_change(draws in join_draws()) {
         let (fed, states) = toggled(&draws);

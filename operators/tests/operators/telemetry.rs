@@ -225,8 +225,6 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
 
     // REQ: DQ-01
-    // REQ: DQ-02
-    // REQ: DQ-06
     #[test]
     fn after_every_epoch_what_was_told_sums_to_what_the_rows_say(log in storms()) {
         let expected = pictures(&log);
@@ -237,7 +235,6 @@ proptest! {
         }
     }
 
-    // REQ: DQ-35
     #[test]
     fn every_reading_is_counted_rejected_or_late(log in storms()) {
         let readings = log.iter().flat_map(|(_, rows)| rows).filter(|row| matches!(row, Input::Measurement(_))).count() as i64;
