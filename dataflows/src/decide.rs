@@ -4,7 +4,7 @@ use gridflow_inputs::input::Timer;
 use gridflow_operators::arbiter::solve_arbiter;
 use gridflow_operators::decision::{Forecast, Output};
 use gridflow_operators::dispatch::{DispatchRow, solve_dispatch};
-use gridflow_operators::grid::{GridRow, at_their_epoch, solver_rows};
+use gridflow_operators::grid::{GridRow, solver_rows};
 use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::shedding::solve_shedding;
 use gridflow_operators::solver::{Pool, SolverInput, solver};
@@ -45,7 +45,7 @@ pub fn build<'scope>(
     let known = known.concat(solver_rows(sheds));
 
     let forecasts =
-        at_their_epoch(forecasts).broadcast().map(move |(row, change)| SolverInput::Shared { worker, row: GridRow::Forecast(row), change });
+        forecasts.inner.broadcast().map(move |(row, _, change)| SolverInput::Shared { worker, row: GridRow::Forecast(row), change });
     let planned = solver(
         known.clone().concat(forecasts).concat(changed).concat(timer),
         "Dispatch",
@@ -53,7 +53,7 @@ pub fn build<'scope>(
         pool.clone(),
         solve_dispatch(),
     );
-    let plans = at_their_epoch(planned.clone()).flat_map(|(row, change)| match row {
+    let plans = planned.clone().inner.flat_map(|(row, _, change)| match row {
         DispatchRow::Plan(plan) => {
             let key = plan.island.0;
             vec![SolverInput::Row { key, row: GridRow::Plan(plan), change }, SolverInput::Trigger { key }]

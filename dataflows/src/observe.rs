@@ -8,7 +8,7 @@ use gridflow_operators::accounts::{AccountInput, accounts};
 use gridflow_operators::audit::{AuditInput, audit};
 use gridflow_operators::decision::{Estimate, Kpi, Output};
 use gridflow_operators::estimation::{EstimationRow, solve_estimation};
-use gridflow_operators::grid::{GridRow, at_their_epoch, by_island, changes, place_of, solver_rows};
+use gridflow_operators::grid::{GridRow, by_island, changes, place_of, solver_rows};
 use gridflow_operators::islands::{IslandInput, IslandOutput, islands};
 use gridflow_operators::newest::newest;
 use gridflow_operators::sealed::{Changes, Feed, Rows};
@@ -135,7 +135,7 @@ pub fn build<'scope>(feed: Rows<'scope, Feed>, pool: &Pool) -> Observed<'scope> 
         TelemetryOutput::Correction(row) => Some(AuditInput::Correction(row)),
         _ => None,
     });
-    let used = at_their_epoch(estimated.clone()).flat_map(|(row, change)| match row {
+    let used = estimated.clone().inner.flat_map(|(row, _, change)| match row {
         EstimationRow::Used(used) if change > 0 => Some(AuditInput::Used(used)),
         _ => None,
     });
@@ -147,7 +147,7 @@ pub fn build<'scope>(feed: Rows<'scope, Feed>, pool: &Pool) -> Observed<'scope> 
         EstimationRow::Used(_) | EstimationRow::Observable(_) => None,
     });
     // The marker is asserted once and stands while the island stays observable.
-    let observable = at_their_epoch(estimated).flat_map(|(row, change)| match row {
+    let observable = estimated.inner.flat_map(|(row, _, change)| match row {
         EstimationRow::Observable(island) if change > 0 => Some(island),
         _ => None,
     });

@@ -6,7 +6,7 @@ use gridflow_inputs::{Input, Sequenced};
 use gridflow_operators::decision::{Forecast, Kpi, Output};
 use gridflow_operators::features::{figure_part, history_parts, quarters, weather_part};
 use gridflow_operators::forecasting::{ZoneRow, solve_forecast};
-use gridflow_operators::grid::{at_their_epoch, changes};
+use gridflow_operators::grid::changes;
 use gridflow_operators::newest::newest;
 use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::solver::{Pool, SolverInput, solver};
@@ -36,16 +36,14 @@ pub fn build<'scope>(feed: Rows<'scope, Feed>, figures: Changes<'scope, (ZoneId,
         _ => Vec::new(),
     }));
     let quarters = quarters(recorded.concat(figures.flat_map(|(_, row)| figure_part(&row))));
-    let rows =
-        at_their_epoch(quarters).map(|((zone, quarter), change)| SolverInput::Row { key: zone.0, row: ZoneRow::Quarter(quarter), change });
+    let rows = quarters.inner.map(|((zone, quarter), _, change)| SolverInput::Row { key: zone.0, row: ZoneRow::Quarter(quarter), change });
     // Of several runs of one hour the newest holds.
     let foreseen = feed.clone().flat_map(|feed| match feed {
         Feed::Row(Sequenced { input: Input::WeatherForecast(row), .. }) => Some(((row.zone, row.valid_at_ms), row.issued_at_ms, row)),
         _ => None,
     });
     let foreseen = newest(foreseen, "Weather foreseen", |(zone, _)| u64::from(zone.0));
-    let weather =
-        at_their_epoch(foreseen).map(|(((zone, _), row), change)| SolverInput::Row { key: zone.0, row: ZoneRow::Weather(row), change });
+    let weather = foreseen.inner.map(|(((zone, _), row), _, change)| SolverInput::Row { key: zone.0, row: ZoneRow::Weather(row), change });
     let region =
         feed.clone().flat_map(region_of).map(|(worker, region)| SolverInput::Shared { worker, row: ZoneRow::Region(region), change: 1 });
     let problem = rows.concat(weather).concat(region).concat(on_timer(feed, Timer::Forecast));

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::{Kpi, Measure, Output, Window, WindowScope};
 use crate::sealed::{Clock, Rows, sealed};
-use crate::telemetry::{INTERVAL_MS, LATENESS_MS, Partial, SETTLE_MS, WINDOW_MS};
+use crate::telemetry::{INTERVAL_MS, LATENESS_MS, Partial, SETTLE_MS, WINDOW_MS, held_after_end, lateness_bound};
 
 /// What the accounts are told.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ impl Accounts {
         let mut changes: BTreeMap<WindowKey, (i64, i128, i128)> = BTreeMap::new();
         for input in inputs.drain(..) {
             match input {
-                AccountInput::Lateness(_, lateness_ms) => self.lateness_ms = Some(lateness_ms),
+                AccountInput::Lateness(_, lateness_ms) => self.lateness_ms = Some(lateness_bound(lateness_ms)),
                 AccountInput::Partial(Partial::Window { scope, id, quantity, start_ms, count, sum, sum_squares }) => {
                     let change = changes.entry((start_ms, scope, id, quantity)).or_default();
                     *change = (change.0 + count, change.1 + sum, change.2 + sum_squares);
@@ -64,10 +64,10 @@ impl Accounts {
             self.due.remove(&key);
             self.state_figure(key, out);
         }
-        let lateness_ms = self.lateness_ms.unwrap_or(LATENESS_MS);
-        let first_window = (now - WINDOW_MS - lateness_ms, WindowScope::Sensor, 0, Quantity::VoltageMagnitude);
+        let held_ms = held_after_end(self.lateness_ms.unwrap_or(LATENESS_MS));
+        let first_window = (now - WINDOW_MS - held_ms, WindowScope::Sensor, 0, Quantity::VoltageMagnitude);
         self.windows = std::mem::take(&mut self.windows).split_off(&first_window);
-        let first_figure = (now - INTERVAL_MS - lateness_ms, ZoneId(0), Measure::LoadEnergy);
+        let first_figure = (now - INTERVAL_MS - held_ms, ZoneId(0), Measure::LoadEnergy);
         self.figures = std::mem::take(&mut self.figures).split_off(&first_figure);
     }
 

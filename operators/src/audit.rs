@@ -65,7 +65,7 @@ impl Audit {
                     // Rows come sorted by sequence: of several in one epoch the last holds.
                     corrections.insert((row.sensor, row.event_ms), row.new);
                 }
-                AuditInput::Lateness(lateness_ms) => self.lateness_ms = lateness_ms,
+                AuditInput::Lateness(lateness_ms) => self.lateness_ms = crate::telemetry::lateness_bound(lateness_ms),
             }
         }
         for ((sensor, event_ms), new) in corrections {

@@ -10,6 +10,7 @@ use gridflow_inputs::units::{MilliCelsius, MilliWatts};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Kpi, Measure};
+use crate::grid::at_own_epochs;
 use crate::sealed::Changes;
 use crate::telemetry::INTERVAL_MS;
 
@@ -87,7 +88,7 @@ pub fn weather_part(row: &WeatherObservation) -> (QuarterKey, Part) {
 /// Puts the parts of each quarter together.
 #[must_use]
 pub fn quarters<'scope>(parts: Changes<'scope, (QuarterKey, Part)>) -> Changes<'scope, (ZoneId, Quarter)> {
-    parts
+    let quarters = parts
         .reduce_named("Quarters", |key: &QuarterKey, parts, out| {
             let mut quarter = Quarter { index: key.1, load: None, renewable: None, temperature: None };
             // Parts come in ascending order, so the last of each quantity holds.
@@ -102,5 +103,6 @@ pub fn quarters<'scope>(parts: Changes<'scope, (QuarterKey, Part)>) -> Changes<'
                 out.push((quarter, 1));
             }
         })
-        .map(|((zone, _), quarter)| (zone, quarter))
+        .map(|((zone, _), quarter)| (zone, quarter));
+    at_own_epochs(quarters)
 }

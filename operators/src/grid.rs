@@ -89,7 +89,7 @@ pub fn by_island<'scope>(
     rows: Changes<'scope, (Place, GridRow)>,
     placed: Changes<'scope, (Place, IslandId)>,
 ) -> Changes<'scope, (IslandId, GridRow)> {
-    rows.join_map(placed, |_place, row, island| (*island, row.clone()))
+    at_own_epochs(rows.join_map(placed, |_place, row, island| (*island, row.clone())))
 }
 
 /// The place a reading is joined at: its element, for meters below a bus that bus.
@@ -104,28 +104,31 @@ pub fn place_of(reading: &Reading) -> Place {
 /// Rows of islands as a solver takes them.
 #[must_use]
 pub fn solver_rows<'scope>(rows: Changes<'scope, (IslandId, GridRow)>) -> Rows<'scope, SolverInput<GridRow>> {
-    at_their_epoch(rows).map(|((island, row), change)| SolverInput::Row { key: island.0, row, change })
+    rows.inner.map(|((island, row), _, change)| SolverInput::Row { key: island.0, row, change })
 }
 
-/// The updates of a collection, each sent at its own epoch.
+/// Sends each row of a collection in a message of its own epoch.
 ///
-/// A differential operator may send an update ahead of its time, with the time in the update: whoever goes by the time
-/// of the message would see it in another epoch from run to run. Every way out of the relational operators leads here.
+/// A relational operator works through a batch of several epochs at once and sends what comes of it in messages of the
+/// first of them, each row carrying its own. Sealed operators and solvers go by the message: without this step they
+/// would take rows of later epochs for known at an earlier one, depending on how epochs happened to be batched.
 #[must_use]
-pub fn at_their_epoch<'scope, D: Clone + 'static>(updates: Changes<'scope, D>) -> Rows<'scope, (D, i64)> {
-    updates.inner.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, "AtTheirEpoch", |_, _| {
-        move |input, output| {
-            input.for_each_time(|time, batches| {
-                let mut by_epoch: BTreeMap<Epoch, Vec<(D, i64)>> = BTreeMap::new();
-                for (row, epoch, change) in batches.flat_map(|batch| batch.drain(..)) {
-                    by_epoch.entry(epoch).or_default().push((row, change));
-                }
-                for (epoch, mut rows) in by_epoch {
-                    output.session(&time.delayed(&epoch, 0)).give_iterator(rows.drain(..));
-                }
-            });
-        }
-    })
+pub fn at_own_epochs<'scope, D: Clone + 'static>(rows: Changes<'scope, D>) -> Changes<'scope, D> {
+    rows.inner
+        .unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, "At own epochs", |_, _| {
+            let mut by_epoch: BTreeMap<Epoch, Vec<_>> = BTreeMap::new();
+            move |input, output| {
+                input.for_each_time(|time, batches| {
+                    for row in batches.flat_map(|batch| batch.drain(..)) {
+                        by_epoch.entry(row.1).or_default().push(row);
+                    }
+                    while let Some((epoch, rows)) = by_epoch.pop_first() {
+                        output.session(&time.delayed(&epoch, 0)).give_iterator(rows.into_iter());
+                    }
+                });
+            }
+        })
+        .as_collection()
 }
 
 /// Rows and their changes as a collection, at the epoch they came at.

@@ -89,6 +89,19 @@ struct Picture {
     topology: BTreeMap<Place, Topology>,
 }
 
+#[derive(Debug)]
+struct SwitchState {
+    row: Switch,
+    /// Event time and state of the newest status; the row's normal state holds until there is one.
+    status: Option<(i64, bool)>,
+}
+
+impl SwitchState {
+    fn closed(&self) -> bool {
+        self.status.map_or(self.row.normally_closed, |(_, closed)| closed)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Islands {
     /// Versions of each row by the time they hold from. Transformers share a place with their branch: the kind tells.
@@ -96,7 +109,9 @@ struct Islands {
     valid: BTreeMap<(Place, Kind), Input>,
     /// Rows that hold from a time still to come.
     pending: BTreeMap<i64, BTreeSet<(Place, Kind)>>,
-    switches: BTreeMap<SwitchId, (Switch, bool, i64)>,
+    switches: BTreeMap<SwitchId, SwitchState>,
+    /// Switch rows that hold from a time still to come.
+    pending_switches: BTreeMap<i64, BTreeMap<SwitchId, Switch>>,
     by_equipment: BTreeMap<Place, BTreeSet<SwitchId>>,
     picture: Picture,
     dead: BTreeMap<BusId, Alarm>,
@@ -107,9 +122,20 @@ impl Islands {
         let now = epoch as i64;
         let mut renewed = BTreeSet::new();
         let mut switched = false;
+        while let Some(entry) = self.pending_switches.first_entry().filter(|entry| *entry.key() <= now) {
+            entry.remove().into_values().for_each(|switch| self.define_switch(switch));
+            switched = true;
+        }
         for input in inputs.drain(..) {
             match input {
-                IslandInput::Row(Sequenced { input: Input::Switch(switch), .. }) => switched |= self.define_switch(switch),
+                IslandInput::Row(Sequenced { input: Input::Switch(switch), .. }) => {
+                    if switch.valid_from_ms <= now {
+                        self.define_switch(switch);
+                        switched = true;
+                    } else {
+                        self.pending_switches.entry(switch.valid_from_ms).or_default().insert(switch.id, switch);
+                    }
+                }
                 IslandInput::Row(Sequenced { epoch, sequence, input: Input::SwitchStatus(status) }) => match self.switch(now, &status) {
                     Ok(moved) => switched |= moved,
                     Err((reason, detail)) => {
@@ -136,7 +162,11 @@ impl Islands {
         }
         let mut changed = BTreeSet::new();
         for key in renewed {
-            let newest = self.versions[&key].range(..=now).next_back().map(|(_, row)| row.clone()).expect("a renewed row is valid now");
+            let versions = self.versions.get_mut(&key).expect("a renewed row has a version");
+            let holds_from = *versions.range(..=now).next_back().expect("a renewed row is valid now").0;
+            // Older versions can not hold again.
+            *versions = versions.split_off(&holds_from);
+            let newest = versions[&holds_from].clone();
             if self.valid.get(&key) == Some(&newest) {
                 continue;
             }
@@ -145,54 +175,47 @@ impl Islands {
             }
             out.push(IslandOutput::Element(key.0, newest, 1));
             changed.insert(key.0);
-            // Older versions can not hold again.
-            let versions = self.versions.get_mut(&key).expect("it was just read");
-            let holds_from = *versions.range(..=now).next_back().expect("it was just read").0;
-            *versions = versions.split_off(&holds_from);
         }
         if !changed.is_empty() || switched {
             self.redraw(now, &changed, out);
         }
     }
 
-    fn define_switch(&mut self, switch: Switch) -> bool {
-        let place = (switch.equipment, switch.equipment_id);
-        let id = switch.id;
-        let (closed, event_ms) = match self.switches.get(&id) {
-            Some((known, _, _)) if known.valid_from_ms > switch.valid_from_ms => return false,
-            Some((known, closed, event_ms)) => {
-                if let Some(switches) = self.by_equipment.get_mut(&(known.equipment, known.equipment_id)) {
-                    switches.remove(&id);
-                }
-                (*closed, *event_ms)
+    fn define_switch(&mut self, row: Switch) {
+        let (id, place) = (row.id, (row.equipment, row.equipment_id));
+        let mut status = None;
+        if let Some(known) = self.switches.get(&id) {
+            if known.row.valid_from_ms > row.valid_from_ms {
+                return;
             }
-            None => (switch.normally_closed, i64::MIN),
-        };
+            status = known.status;
+            if let Some(switches) = self.by_equipment.get_mut(&(known.row.equipment, known.row.equipment_id)) {
+                switches.remove(&id);
+            }
+        }
         self.by_equipment.entry(place).or_default().insert(id);
-        self.switches.insert(id, (switch, closed, event_ms));
-        true
+        self.switches.insert(id, SwitchState { row, status });
     }
 
     /// Applies a status; tells whether the switch moved. The newest event time wins, not the newest arrival.
     fn switch(&mut self, now: i64, status: &SwitchStatus) -> Result<bool, (Reason, i64)> {
-        let (_, closed, event_ms) = self.switches.get_mut(&status.switch).ok_or((Reason::Unknown, i64::from(status.closed)))?;
+        let switch = self.switches.get_mut(&status.switch).ok_or((Reason::Unknown, i64::from(status.closed)))?;
         if status.event_ms > now + crate::telemetry::FUTURE_MS {
             return Err((Reason::Future, status.event_ms));
         }
         if status.quality >= Quality::Bad {
             return Err((Reason::Malformed, status.quality as i64));
         }
-        if status.event_ms < *event_ms {
+        if switch.status.is_some_and(|(event_ms, _)| status.event_ms < event_ms) {
             return Err((Reason::Superseded, status.event_ms));
         }
-        *event_ms = status.event_ms;
-        let moved = *closed != status.closed;
-        *closed = status.closed;
-        Ok(moved)
+        let before = switch.closed();
+        switch.status = Some((status.event_ms, status.closed));
+        Ok(before != status.closed)
     }
 
     fn closed(&self, place: Place) -> bool {
-        self.by_equipment.get(&place).is_none_or(|switches| switches.iter().all(|id| self.switches[id].1))
+        self.by_equipment.get(&place).is_none_or(|switches| switches.iter().all(|id| self.switches[id].closed()))
     }
 
     /// Labels everything anew.

@@ -95,6 +95,10 @@ pub struct Answer<P, O> {
 pub type Solve<R, P, O> = Arc<dyn Fn(Problem<R, P>) -> Answer<P, O> + Send + Sync>;
 
 type Done<P, O> = (u32, Option<Answer<P, O>>);
+type DoneChannel<P, O> = (Sender<Done<P, O>>, Receiver<Done<P, O>>);
+
+/// A problem, with the capability to answer it; `None` withdraws the key's answer.
+type Posed<R, P> = (Capability<Epoch>, Option<Problem<R, P>>);
 
 struct Held<R> {
     capability: Capability<Epoch>,
@@ -107,8 +111,10 @@ struct Key<R, P, O> {
     rows: BTreeMap<R, i64>,
     /// Effect epoch of the newest posed problem.
     busy_until: Option<Epoch>,
-    /// Problems posed and not yet handed out; `None` withdraws the key's answer.
-    waiting: VecDeque<(Capability<Epoch>, Option<Problem<R, P>>)>,
+    /// Whether the newest posed problem has an answer to stand, rather than withdrawing one.
+    stands: bool,
+    /// Problems posed and not yet handed out.
+    waiting: VecDeque<Posed<R, P>>,
     /// Capability of the problem that is being solved.
     running: Option<Capability<Epoch>>,
     previous: Option<P>,
@@ -117,7 +123,24 @@ struct Key<R, P, O> {
 
 impl<R, P, O> Default for Key<R, P, O> {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), busy_until: None, waiting: VecDeque::new(), running: None, previous: None, answer: Vec::new() }
+        Self {
+            rows: BTreeMap::new(),
+            busy_until: None,
+            stands: false,
+            waiting: VecDeque::new(),
+            running: None,
+            previous: None,
+            answer: Vec::new(),
+        }
+    }
+}
+
+impl<R, P, O> Key<R, P, O> {
+    /// Whether forgetting the key after `sealed` changes nothing: not what is told, not which triggers merge. It must not
+    /// hang on how far solves have come, so the epoch decides, not the answer's arrival.
+    fn is_idle(&self, sealed: Epoch) -> bool {
+        let done = self.running.is_none() && self.waiting.is_empty() && self.answer.is_empty();
+        done && !self.stands && self.rows.is_empty() && self.busy_until <= Some(sealed)
     }
 }
 
@@ -166,9 +189,11 @@ struct Solver<R, P, O> {
     /// `shared` as a vector, made once per change.
     shared_rows: Option<Arc<Vec<R>>>,
     held: BTreeMap<Epoch, Held<R>>,
+    /// The newest sealed epoch.
+    sealed: Epoch,
     pool: Pool,
     solve: Solve<R, P, O>,
-    done: (Sender<Done<P, O>>, Receiver<Done<P, O>>),
+    done: DoneChannel<P, O>,
     activator: Arc<Mutex<SyncActivator>>,
 }
 
@@ -180,6 +205,7 @@ where
 {
     /// Applies a sealed epoch and poses what it triggers.
     fn seal(&mut self, epoch: Epoch, mut held: Held<R>) {
+        self.sealed = epoch;
         let mut triggered = std::mem::take(&mut held.merged);
         let mut all = false;
         held.inputs.sort_unstable();
@@ -211,9 +237,17 @@ where
                 merged.merged.insert(key);
                 continue;
             }
+            let rows = present(&state.rows);
+            if rows.is_empty() && !state.stands {
+                // Nothing to solve and nothing to withdraw.
+                if state.is_idle(epoch) {
+                    self.keys.remove(&key);
+                }
+                continue;
+            }
             let effect = epoch + self.lead;
             state.busy_until = Some(effect);
-            let rows = present(&state.rows);
+            state.stands = !rows.is_empty();
             let problem = if rows.is_empty() {
                 None
             } else {
@@ -259,8 +293,7 @@ where
             differences(&state.answer, &rows, |row, by| give(&capability, row, by));
             state.previous = previous;
             state.answer = rows;
-            let gone = state.rows.is_empty() && state.waiting.is_empty() && state.answer.is_empty();
-            if gone && state.busy_until <= Some(*capability.time()) && state.previous.is_none() {
+            if state.is_idle(self.sealed) {
                 self.keys.remove(&key);
             } else {
                 self.start(key);
@@ -319,6 +352,7 @@ where
                 shared: BTreeMap::new(),
                 shared_rows: None,
                 held: BTreeMap::new(),
+                sealed: Epoch::MIN,
                 pool,
                 solve,
                 done: channel(),

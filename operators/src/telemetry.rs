@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gridflow_inputs::ids::{GeneratorId, SensorId, SourceId, ZoneId};
+use gridflow_inputs::ids::{FeederId, GeneratorId, SensorId, SourceId, ZoneId};
 use gridflow_inputs::input::{Kind, Measurement, Quality, Quantity, Sensor, Timer};
 use gridflow_inputs::network::EquipmentKind;
 use gridflow_inputs::units::{MAX_MAGNITUDE, divide_half_even};
@@ -31,6 +31,16 @@ pub const STALE_MS: i64 = 30_000;
 pub const STUCK_READINGS: u32 = 30;
 /// How late a SCADA row may be, unless the region row says otherwise.
 pub const LATENESS_MS: i64 = 900_000;
+
+/// The lateness bound as a region row states it, kept within what times can be added to.
+pub(crate) fn lateness_bound(stated_ms: i64) -> i64 {
+    stated_ms.clamp(0, MAX_MAGNITUDE)
+}
+
+/// How long after its end a window or interval is held: until no row can change it and it has been stated.
+pub(crate) fn held_after_end(lateness_ms: i64) -> i64 {
+    lateness_ms.max(SETTLE_MS)
+}
 
 /// What the telemetry operator is told.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -127,13 +137,41 @@ struct Entry {
 }
 
 impl Entry {
+    /// What decides between rows of one identity: the greatest wins.
+    fn rank(&self) -> (u16, Epoch, u32) {
+        (self.revision, self.epoch, self.sequence)
+    }
+
     fn good(&self) -> Option<i64> {
         (!self.quality.is_bad()).then_some(self.value)
     }
 }
 
-#[derive(Debug, Default)]
+/// Where the readings of a window count: as the sensor and its unit were when the first of them came, so that a
+/// correction takes a reading out of where it was put in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Account {
+    quantity: Quantity,
+    feeder: FeederId,
+    zone: ZoneId,
+    energy: Option<Measure>,
+}
+
+impl Account {
+    fn of(sensor: &Sensor, variable_units: &BTreeSet<GeneratorId>) -> Self {
+        let variable = || sensor.element == EquipmentKind::Generator && variable_units.contains(&GeneratorId(sensor.element_id));
+        let energy = match sensor.quantity {
+            Quantity::ActiveLoad => Some(Measure::LoadEnergy),
+            Quantity::ActiveGeneration if variable() => Some(Measure::RenewableEnergy),
+            _ => None,
+        };
+        Self { quantity: sensor.quantity, feeder: sensor.feeder, zone: sensor.zone, energy }
+    }
+}
+
+#[derive(Debug)]
 struct SensorWindow {
+    account: Account,
     entries: BTreeMap<i64, Entry>,
     stated: Option<Window>,
 }
@@ -160,8 +198,10 @@ impl Quarter {
 struct SensorState {
     sensor: Sensor,
     windows: BTreeMap<i64, SensorWindow>,
-    quarters: BTreeMap<i64, Quarter>,
+    quarters: BTreeMap<(i64, ZoneId, Measure), Quarter>,
     newest: Option<Reading>,
+    /// Event time and value of the newest good reading whose window is final.
+    settled: Option<(i64, i64)>,
     /// Value and length of the present run of equal readings.
     run: (i64, u32),
     stale: Option<Alarm>,
@@ -210,7 +250,7 @@ impl Telemetry {
         let mut estimate_tick = false;
         for input in inputs.drain(..) {
             match input {
-                TelemetryInput::Lateness(_, lateness_ms) => self.lateness_ms = lateness_ms,
+                TelemetryInput::Lateness(_, lateness_ms) => self.lateness_ms = lateness_bound(lateness_ms),
                 TelemetryInput::Unit(_, unit, variable) => {
                     if variable {
                         self.variable_units.insert(unit);
@@ -254,6 +294,7 @@ impl Telemetry {
                     windows: BTreeMap::new(),
                     quarters: BTreeMap::new(),
                     newest: None,
+                    settled: None,
                     run: (0, 0),
                     stale: None,
                     stuck: None,
@@ -297,7 +338,7 @@ impl Telemetry {
             return Some(late.into());
         }
         let old = windows.get(&start).and_then(|window| window.entries.get(&row.event_ms))?;
-        let superseded = (old.revision, old.epoch, old.sequence) > (row.revision, epoch, sequence);
+        let superseded = old.rank() > (row.revision, epoch, sequence);
         if superseded && (old.value, old.quality) != (row.value, row.quality) {
             return refuse(sensor.source, Reason::Superseded, row.event_ms);
         }
@@ -314,18 +355,20 @@ impl Telemetry {
         let sensor = &state.sensor;
         let start = floor(row.event_ms, WINDOW_MS);
         let quarter_start = floor(row.event_ms, INTERVAL_MS);
-        let zone = sensor.zone;
-        let mut figure = |measure, value| {
-            if value != 0 {
-                out.push(TelemetryOutput::Partial(Partial::Figure { zone, measure, start_ms: quarter_start, value }));
-            }
-        };
         let entry = Entry { value: row.value, quality: row.quality, revision: row.revision, epoch, sequence };
-        let window = state.windows.entry(start).or_default();
+        let new_window = || SensorWindow { account: Account::of(sensor, &self.variable_units), entries: BTreeMap::new(), stated: None };
+        let window = state.windows.entry(start).or_insert_with(new_window);
+        let Account { quantity, feeder, zone, energy } = window.account;
+        let mut figure =
+            |measure, value| out.push(TelemetryOutput::Partial(Partial::Figure { zone, measure, start_ms: quarter_start, value }));
         let old = window.entries.get(&row.event_ms).copied();
         if let Some(old) = old {
             if (old.value, old.quality) == (entry.value, entry.quality) {
                 figure(Measure::Duplicates, 1);
+                // It says nothing new, but says it with its own rank.
+                if entry.rank() > old.rank() {
+                    window.entries.insert(row.event_ms, entry);
+                }
                 return None;
             }
             figure(Measure::Corrections, 1);
@@ -342,23 +385,19 @@ impl Telemetry {
         let count = i64::from(is.is_some()) - i64::from(was.is_some());
         let sum = i128::from(is.unwrap_or(0)) - i128::from(was.unwrap_or(0));
         let square = |value: Option<i64>| value.map_or(0, |value| i128::from(value) * i128::from(value));
-        let quantity = sensor.quantity;
-        let energy = match (quantity, sensor.element) {
-            (Quantity::ActiveLoad, _) => Some(Measure::LoadEnergy),
-            (Quantity::ActiveGeneration, EquipmentKind::Generator) if self.variable_units.contains(&GeneratorId(sensor.element_id)) => {
-                Some(Measure::RenewableEnergy)
-            }
-            _ => None,
-        };
         if let Some(measure) = energy {
-            let quarter = state.quarters.entry(quarter_start).or_default();
-            let before = quarter.energy();
-            quarter.count += count;
-            quarter.sum += sum;
-            figure(measure, quarter.energy() - before);
+            let known = state.quarters.get(&(quarter_start, zone, measure)).copied();
+            let before = known.unwrap_or_default();
+            let quarter = Quarter { count: before.count + count, sum: before.sum + sum };
+            state.quarters.insert((quarter_start, zone, measure), quarter);
+            // The first reading of a quarter counts even when it adds nothing: no power is not the same as not metered.
+            let change = quarter.energy() - before.energy();
+            if change != 0 || known.is_none() {
+                figure(measure, change);
+            }
         }
         if adds_up(quantity) && (count, sum) != (0, 0) {
-            for (scope, id) in [(WindowScope::Feeder, sensor.feeder.0), (WindowScope::Zone, sensor.zone.0)] {
+            for (scope, id) in [(WindowScope::Feeder, feeder.0), (WindowScope::Zone, zone.0)] {
                 let sum_squares = square(is) - square(was);
                 out.push(TelemetryOutput::Partial(Partial::Window { scope, id, quantity, start_ms: start, count, sum, sum_squares }));
             }
@@ -377,7 +416,7 @@ impl Telemetry {
         let mut row = Window {
             scope: WindowScope::Sensor,
             id: sensor.0,
-            quantity: state.sensor.quantity,
+            quantity: window.account.quantity,
             start_ms: start,
             length_ms: WINDOW_MS,
             revision: window.stated.as_ref().map_or(0, |stated| stated.revision),
@@ -415,14 +454,18 @@ impl Telemetry {
 
     /// Drops what is final.
     fn forget(&mut self, now: i64) {
-        while let Some(entry) = self.held.first_entry().filter(|entry| now > *entry.key() + WINDOW_MS + self.lateness_ms) {
+        let held_ms = WINDOW_MS + held_after_end(self.lateness_ms);
+        while let Some(entry) = self.held.first_entry().filter(|entry| now > *entry.key() + held_ms) {
             let (start, sensors) = entry.remove_entry();
             for sensor in sensors {
                 let state = self.sensors.get_mut(&sensor).expect("sensors are never dropped");
-                state.windows.remove(&start);
-                // A quarter is final with its last minute.
-                if floor(start + WINDOW_MS, INTERVAL_MS) > floor(start, INTERVAL_MS) {
-                    state.quarters = state.quarters.split_off(&(start + WINDOW_MS));
+                let window = state.windows.remove(&start);
+                let good = |(event_ms, entry): (&i64, &Entry)| Some((*event_ms, entry.good()?));
+                state.settled = window.and_then(|window| window.entries.iter().rev().find_map(good)).or(state.settled);
+                // All minutes before this one are final too, and so are the quarters they make up.
+                let first = floor(start + WINDOW_MS, INTERVAL_MS);
+                while let Some(entry) = state.quarters.first_entry().filter(|entry| entry.key().0 < first) {
+                    entry.remove();
                 }
             }
         }
@@ -452,6 +495,7 @@ impl SensorState {
             .rev()
             .flat_map(|window| window.entries.iter().rev())
             .find_map(|(event_ms, entry)| Some((*event_ms, entry.good()?)));
+        let newest = newest.or(self.settled);
         let sensor = &self.sensor;
         let before = self.newest.as_ref().map(|reading| (reading.event_ms, reading.value));
         if newest == before {
@@ -463,8 +507,9 @@ impl SensorState {
         }
         let Some((event_ms, value)) = newest else { return };
         let advanced = before.is_none_or(|(before_ms, _)| event_ms > before_ms);
+        // A correction of the newest reading ends a run as a new one does, but lengthens none.
+        self.run = if value == self.run.0 { (value, self.run.1 + u32::from(advanced)) } else { (value, 1) };
         if advanced {
-            self.run = if value == self.run.0 { (value, self.run.1 + 1) } else { (value, 1) };
             set_alarm(&mut self.stale, false, AlarmKind::Stale, sensor, event_ms, out);
         }
         let stuck = sensor.sigma > 0 && value != 0 && self.run.1 >= STUCK_READINGS;
@@ -490,4 +535,43 @@ pub fn telemetry<'scope>(inputs: Rows<'scope, TelemetryInput>) -> Rows<'scope, T
     };
     let mut state = Telemetry::new();
     sealed(inputs, "Telemetry", route, move |epoch, inputs, out| state.epoch(epoch, inputs, out))
+}
+
+#[cfg(test)]
+mod tests {
+    use gridflow_inputs::ids::FeederId;
+    use gridflow_inputs::network::Side;
+
+    use super::*;
+
+    /// A meter that reports once a quarter, in its first minute, for ten days: what is final leaves memory all the same.
+    #[test]
+    fn memory_follows_the_lateness_bound_not_the_log() {
+        let sensor = Sensor {
+            id: SensorId(1),
+            valid_from_ms: 0,
+            quantity: Quantity::ActiveLoad,
+            element: EquipmentKind::Load,
+            element_id: 1,
+            side: Side::None,
+            sigma: 0,
+            range_min: 0,
+            range_max: 100,
+            feeder: FeederId(1),
+            zone: ZoneId(1),
+            period_ms: INTERVAL_MS,
+            source: SourceId(1),
+        };
+        let mut telemetry = Telemetry::new();
+        let mut out = Vec::new();
+        telemetry.define(sensor);
+        for quarter in 0..960 {
+            let epoch = quarter as Epoch * INTERVAL_MS as Epoch;
+            let row = Measurement { sensor: SensorId(1), event_ms: quarter * INTERVAL_MS, revision: 0, value: 7, quality: Quality::Good };
+            telemetry.epoch(epoch, &mut vec![TelemetryInput::Row(Sequenced { epoch, sequence: 0, input: row.into() })], &mut out);
+        }
+        let state = &telemetry.sensors[&SensorId(1)];
+        let held = [state.windows.len(), state.quarters.len(), telemetry.held.len(), telemetry.due.len()];
+        assert!(held.iter().all(|count| *count <= 3), "windows, quarters, held, due: {held:?}");
+    }
 }

@@ -1,0 +1,20 @@
+//! Judges of the operators: each module recomputes what one family tells from scratch, in the slowest and plainest way,
+//! and compares after every epoch, for one, two and three workers, under random late, duplicate, corrected and
+//! withdrawn rows. References are written from the definitions of the words, not from the operators' code.
+
+#[path = "operators/harness.rs"]
+mod harness;
+#[path = "operators/islands.rs"]
+mod islands;
+#[path = "operators/islands_reference.rs"]
+mod islands_reference;
+#[path = "operators/relations.rs"]
+mod relations;
+#[path = "operators/solver.rs"]
+mod solver;
+#[path = "operators/telemetry.rs"]
+mod telemetry;
+#[path = "operators/telemetry_cases.rs"]
+mod telemetry_cases;
+#[path = "operators/telemetry_reference.rs"]
+mod telemetry_reference;

@@ -1,0 +1,253 @@
+//! The slow reference of topology: after every epoch, everything that arrived is looked through again.
+//!
+//! Of a row's versions the greatest `valid_from_ms` not in the future holds, of equal ones the last to come; a switch
+//! is as its newest status says, by event time, else as its row says; an island is named by its lowest bus and has the
+//! reference bus of its largest source, ties lowest bus.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gridflow_inputs::ids::{BusId, FeederId, IslandId, SourceId, SwitchId};
+use gridflow_inputs::input::{Kind, Switch, SwitchStatus};
+use gridflow_inputs::network::{BusKind, EquipmentKind};
+use gridflow_inputs::{Epoch, Input};
+use gridflow_operators::decision::{Alarm, AlarmKind, Output, Reason, Rejected, Topology};
+use gridflow_operators::islands::Place;
+
+use crate::harness::State;
+
+/// A log: epochs with their rows, sequence numbers by place.
+pub(crate) type Log = Vec<(Epoch, Vec<Input>)>;
+
+fn identity(row: &Input) -> Option<(Place, Kind, i64)> {
+    let (place, valid_from_ms) = match row {
+        Input::Bus(row) => ((EquipmentKind::Bus, row.id.0), row.valid_from_ms),
+        Input::Branch(row) => ((EquipmentKind::Branch, row.id.0), row.valid_from_ms),
+        Input::Transformer(row) => ((EquipmentKind::Branch, row.branch.0), row.valid_from_ms),
+        Input::Generator(row) => ((EquipmentKind::Generator, row.id.0), row.valid_from_ms),
+        Input::Load(row) => ((EquipmentKind::Load, row.id.0), row.valid_from_ms),
+        Input::DcLine(row) => ((EquipmentKind::DcLine, row.id.0), row.valid_from_ms),
+        _ => return None,
+    };
+    Some((place, row.kind(), valid_from_ms))
+}
+
+/// What holds after an epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Picture {
+    pub(crate) elements: State<(Place, Input)>,
+    pub(crate) placed: State<(Place, IslandId)>,
+    pub(crate) references: State<(IslandId, BusId)>,
+    pub(crate) outputs: State<Output>,
+    /// Islands whose rows changed in this epoch: their equipment's rows, what belongs to them, their reference bus.
+    pub(crate) changed: BTreeSet<IslandId>,
+}
+
+/// Buses in service and the branches in service between them, as known at one epoch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Graph {
+    pub(crate) buses: BTreeSet<u32>,
+    pub(crate) edges: BTreeSet<(u32, u32)>,
+}
+
+impl Graph {
+    /// Every bus with the least bus it is connected to: labels fall along edges until none falls.
+    fn labels(&self) -> BTreeMap<u32, u32> {
+        let mut labels: BTreeMap<u32, u32> = self.buses.iter().map(|bus| (*bus, *bus)).collect();
+        loop {
+            let before = labels.clone();
+            for (from, to) in &self.edges {
+                let least = labels[from].min(labels[to]);
+                labels.extend([(*from, least), (*to, least)]);
+            }
+            if labels == before {
+                return labels;
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Reference {
+    /// Network rows in the order they came.
+    rows: Vec<Input>,
+    switches: Vec<Switch>,
+    /// Accepted statuses in the order they came.
+    statuses: Vec<SwitchStatus>,
+    rejected: State<Output>,
+    dead: BTreeMap<u32, i64>,
+}
+
+impl Reference {
+    /// The valid version of each row: the greatest `valid_from_ms` not in the future, of equal ones the last to come.
+    fn valid(&self, now: i64) -> BTreeMap<(Place, Kind), &Input> {
+        let mut valid: BTreeMap<(Place, Kind), (i64, &Input)> = BTreeMap::new();
+        for row in &self.rows {
+            let (place, kind, from) = identity(row).expect("only network rows are kept");
+            let known = valid.get(&(place, kind)).map_or(i64::MIN, |(from, _)| *from);
+            if from <= now && from >= known {
+                valid.insert((place, kind), (from, row));
+            }
+        }
+        valid.into_iter().map(|(key, (_, row))| (key, row)).collect()
+    }
+
+    fn switch(&self, id: SwitchId, now: i64) -> Option<&Switch> {
+        let mut valid: Option<&Switch> = None;
+        for row in self.switches.iter().filter(|row| row.id == id && row.valid_from_ms <= now) {
+            if valid.is_none_or(|valid| row.valid_from_ms >= valid.valid_from_ms) {
+                valid = Some(row);
+            }
+        }
+        valid
+    }
+
+    fn newest_status(&self, id: SwitchId) -> Option<&SwitchStatus> {
+        let mut newest: Option<&SwitchStatus> = None;
+        for row in self.statuses.iter().filter(|row| row.switch == id) {
+            if newest.is_none_or(|newest| row.event_ms >= newest.event_ms) {
+                newest = Some(row);
+            }
+        }
+        newest
+    }
+
+    pub(crate) fn arrives(&mut self, epoch: Epoch, sequence: u32, row: &Input) {
+        match row {
+            Input::Switch(row) => self.switches.push(row.clone()),
+            Input::SwitchStatus(row) => {
+                let refused = if self.switch(row.switch, epoch as i64).is_none() {
+                    Some((Reason::Unknown, i64::from(row.closed)))
+                } else if row.event_ms > epoch as i64 + 10_000 {
+                    Some((Reason::Future, row.event_ms))
+                } else if row.quality.is_bad() {
+                    Some((Reason::Malformed, row.quality as i64))
+                } else if self.newest_status(row.switch).is_some_and(|newest| newest.event_ms > row.event_ms) {
+                    Some((Reason::Superseded, row.event_ms))
+                } else {
+                    None
+                };
+                let Some((reason, detail)) = refused else { return self.statuses.push(row.clone()) };
+                let (kind, source, subject) = (Kind::SwitchStatus as u8, SourceId(0), row.switch.0);
+                self.rejected.add(Rejected { epoch, sequence, kind, source, subject, reason, detail }.into(), 1);
+            }
+            row => self.rows.push(row.clone()),
+        }
+    }
+
+    /// Whether all switches of a place are closed.
+    fn is_closed(&self, place: Place, now: i64) -> bool {
+        let ids: BTreeSet<SwitchId> = self.switches.iter().map(|row| row.id).collect();
+        let mine = ids.iter().filter_map(|id| self.switch(*id, now)).filter(|row| (row.equipment, row.equipment_id) == place);
+        mine.into_iter().all(|row| self.newest_status(row.id).map_or(row.normally_closed, |status| status.closed))
+    }
+
+    /// Buses a piece of equipment needs; none when it is out of service.
+    fn needs(&self, place: Place, row: &Input, now: i64) -> Vec<u32> {
+        let buses = match row {
+            Input::Bus(row) if row.kind != BusKind::Isolated => vec![row.id.0],
+            Input::Branch(row) if row.in_service => vec![row.from.0, row.to.0],
+            Input::Generator(row) if row.in_service => vec![row.bus.0],
+            Input::Load(row) if row.in_service => vec![row.bus.0],
+            Input::DcLine(row) if row.in_service => vec![row.from.0, row.to.0],
+            _ => Vec::new(),
+        };
+        if self.is_closed(place, now) { buses } else { Vec::new() }
+    }
+
+    pub(crate) fn graph(&self, now: i64) -> Graph {
+        let valid = self.valid(now);
+        let mut graph = Graph::default();
+        for ((place, _), row) in valid.iter().filter(|((_, kind), _)| *kind == Kind::Bus) {
+            graph.buses.extend(self.needs(*place, row, now));
+        }
+        for ((place, _), row) in valid.iter().filter(|((_, kind), _)| *kind == Kind::Branch) {
+            let ends = self.needs(*place, row, now);
+            if ends.len() == 2 && ends.iter().all(|bus| graph.buses.contains(bus)) {
+                graph.edges.insert((ends[0], ends[1]));
+            }
+        }
+        graph
+    }
+
+    fn picture(&mut self, now: i64) -> Picture {
+        let labels = self.graph(now).labels();
+        let mut picture = Picture { outputs: self.rejected.clone(), ..Picture::default() };
+        let mut homes: BTreeMap<Place, Option<u32>> = BTreeMap::new();
+        let mut sources: BTreeMap<u32, Vec<(i64, u32)>> = BTreeMap::new();
+        for ((place, kind), row) in self.valid(now) {
+            picture.elements.add((place, row.clone()), 1);
+            if kind == Kind::Transformer {
+                continue;
+            }
+            let islands: Vec<Option<u32>> = self.needs(place, row, now).iter().map(|bus| labels.get(bus).copied()).collect();
+            let home = islands.first().copied().flatten().filter(|home| islands.iter().all(|other| *other == Some(*home)));
+            homes.insert(place, home);
+            if let (Some(home), Input::Generator(unit)) = (home, row) {
+                sources.entry(home).or_default().push((unit.p_max.0, unit.bus.0));
+            }
+        }
+        // The largest source; of equal ones the lowest bus.
+        let references: BTreeMap<u32, u32> = sources
+            .into_iter()
+            .filter_map(|(island, units)| {
+                let greatest = units.iter().map(|(p_max, _)| *p_max).max().filter(|p_max| *p_max > 0)?;
+                let lowest = units.iter().filter(|(p_max, _)| *p_max == greatest).map(|(_, bus)| *bus).min()?;
+                Some((island, lowest))
+            })
+            .collect();
+        let mut dead = BTreeMap::new();
+        for (place, home) in &homes {
+            let reference = home.and_then(|home| references.get(&home));
+            let row = Topology {
+                equipment: place.0,
+                id: place.1,
+                island: home.map(IslandId),
+                energised: reference.is_some(),
+                reference: place.0 == EquipmentKind::Bus && reference == Some(&place.1),
+            };
+            picture.outputs.add(row.into(), 1);
+            match (home, reference) {
+                (Some(home), Some(_)) => picture.placed.add((*place, IslandId(*home)), 1),
+                _ if place.0 == EquipmentKind::Bus => drop(dead.insert(place.1, self.dead.get(&place.1).copied().unwrap_or(now))),
+                _ => {}
+            }
+        }
+        for (bus, since_ms) in &dead {
+            let (kind, equipment, id, feeder) = (AlarmKind::Dead, EquipmentKind::Bus, *bus, FeederId(*bus));
+            picture.outputs.add(Alarm { kind, equipment, id, feeder, since_ms: *since_ms }.into(), 1);
+        }
+        self.dead = dead;
+        references.iter().for_each(|(island, bus)| picture.references.add((IslandId(*island), BusId(*bus)), 1));
+        picture
+    }
+}
+
+/// All rows of each island: what its solver is given.
+fn rows_by_island(picture: &Picture) -> BTreeMap<IslandId, BTreeSet<(Place, Option<Input>)>> {
+    let mut rows: BTreeMap<IslandId, BTreeSet<(Place, Option<Input>)>> = BTreeMap::new();
+    let placed: BTreeMap<Place, IslandId> = picture.placed.0.keys().copied().collect();
+    for (place, row) in picture.elements.0.keys() {
+        if let Some(island) = placed.get(place) {
+            rows.entry(*island).or_default().insert((*place, Some(row.clone())));
+        }
+    }
+    for (island, bus) in picture.references.0.keys() {
+        rows.entry(*island).or_default().insert(((EquipmentKind::Bus, bus.0), None));
+    }
+    rows
+}
+
+pub(crate) fn pictures(log: &Log) -> Vec<Picture> {
+    let mut reference = Reference::default();
+    let mut before = BTreeMap::new();
+    let draw = |(epoch, rows): &(Epoch, Vec<Input>)| {
+        rows.iter().enumerate().for_each(|(sequence, row)| reference.arrives(*epoch, sequence as u32, row));
+        let mut picture = reference.picture(*epoch as i64);
+        let after = rows_by_island(&picture);
+        let islands: BTreeSet<IslandId> = before.keys().chain(after.keys()).copied().collect();
+        picture.changed = islands.into_iter().filter(|island| before.get(island) != after.get(island)).collect();
+        before = after;
+        picture
+    };
+    log.iter().map(draw).collect()
+}

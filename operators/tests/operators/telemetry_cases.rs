@@ -1,0 +1,161 @@
+//! Telemetry case by case: what storms seldom reach, each with its expected answer spelled out.
+
+use gridflow_inputs::ids::{FeederId, ZoneId};
+use gridflow_inputs::input::{Measurement, Quality, Quantity, Sensor};
+use gridflow_inputs::network::{EquipmentKind, Generator};
+use gridflow_inputs::{Epoch, Input};
+use gridflow_operators::decision::{AlarmKind, Kpi, Measure, Output, Window, WindowScope};
+use gridflow_operators::telemetry::STUCK_READINGS;
+
+use crate::harness::State;
+use crate::telemetry::{BEGIN, generator, reading, region, sensor, sums};
+use crate::telemetry_reference::{Log, Picture};
+
+/// A log from rows and the seconds after the beginning at which they arrive.
+fn log(lateness_ms: i64, later: Vec<(i64, Vec<Input>)>) -> Log {
+    let mut log = vec![(BEGIN as Epoch, vec![region(lateness_ms)])];
+    log.extend(later.into_iter().map(|(seconds, rows)| ((BEGIN + seconds * 1_000) as Epoch, rows)));
+    log
+}
+
+fn end(log: &Log) -> Picture {
+    sums(log, 1).pop().expect("a log has epochs")
+}
+
+fn load_sensor() -> Sensor {
+    sensor(1, Quantity::ActiveLoad, EquipmentKind::Load, 1, 1, 1)
+}
+
+fn at(seconds: i64, value: i64, revision: u16) -> Measurement {
+    Measurement { revision, ..reading(1, BEGIN + seconds * 1_000, value) }
+}
+
+fn bad(row: Measurement) -> Measurement {
+    Measurement { quality: Quality::Withdrawn, ..row }
+}
+
+fn figure(picture: &Picture, measure: Measure) -> Vec<i64> {
+    let of_measure = |row: &Output| if let Output::Kpi(Kpi { value, .. }) = row { Some(*value) } else { None };
+    let rows = picture.outputs.0.keys().filter(|row| matches!(row, Output::Kpi(row) if row.measure == measure));
+    rows.filter_map(of_measure).collect()
+}
+
+fn windows(picture: &Picture, scope: WindowScope) -> Vec<Window> {
+    let rows = picture.outputs.0.keys().filter_map(|row| if let Output::Window(row) = row { Some(row.clone()) } else { None });
+    rows.filter(|row| row.scope == scope).collect()
+}
+
+fn newest(picture: &Picture) -> Vec<(i64, i64)> {
+    picture.newest.0.keys().map(|reading| ((reading.event_ms - BEGIN) / 1_000, reading.value)).collect()
+}
+
+#[test]
+fn a_quarter_without_power_is_stated_as_zero_energy() {
+    let solar = Generator { variable: true, ..generator(1, 1, 50) };
+    let night = sensor(4, Quantity::ActiveGeneration, EquipmentKind::Generator, 1, 1, 1);
+    let rows = vec![solar.into(), night.into(), reading(4, BEGIN, 0).into()];
+    let picture = end(&log(60_000, vec![(1, rows), (1_000, vec![])]));
+    assert_eq!(figure(&picture, Measure::RenewableEnergy), [0]);
+}
+
+#[test]
+fn a_duplicate_of_a_later_revision_is_not_beaten_by_an_earlier_one() {
+    let rows = |place: i64, row: Measurement| (place, vec![Input::from(row)]);
+    let later = vec![(1, vec![load_sensor().into()]), rows(2, at(0, 5, 0)), rows(3, at(0, 5, 2)), rows(4, at(0, 7, 1)), (70, vec![])];
+    let picture = end(&log(60_000, later));
+    assert_eq!(windows(&picture, WindowScope::Sensor)[0].sum, 5);
+}
+
+#[test]
+fn a_bad_reading_after_a_long_silence_leaves_the_newest_good_one() {
+    let later = vec![(1, vec![load_sensor().into()]), (2, vec![at(1, 5, 0).into()]), (400, vec![]), (500, vec![bad(at(499, 5, 0)).into()])];
+    assert_eq!(newest(&end(&log(60_000, later))), [(1, 5)]);
+}
+
+#[test]
+fn a_withdrawn_reading_gives_way_to_a_good_one_that_is_final() {
+    let rows = vec![at(400, 8, 0).into()];
+    let later = vec![(1, vec![load_sensor().into(), at(0, 5, 0).into()]), (401, rows), (402, vec![bad(at(400, 8, 1)).into()])];
+    assert_eq!(newest(&end(&log(60_000, later))), [(0, 5)]);
+}
+
+#[test]
+fn a_unit_that_turns_out_variable_does_not_stop_the_withdrawal_of_what_it_gave() {
+    let unit = generator(1, 1, 50);
+    let output = sensor(1, Quantity::ActiveGeneration, EquipmentKind::Generator, 1, 1, 1);
+    let later = vec![
+        (1, vec![unit.clone().into(), output.into(), at(0, 40, 0).into()]),
+        (2, vec![Generator { variable: true, ..unit }.into()]),
+        (3, vec![bad(at(0, 40, 1)).into()]),
+        (1_000, vec![]),
+    ];
+    assert!(figure(&end(&log(900_000, later)), Measure::RenewableEnergy).iter().all(|energy| *energy == 0));
+}
+
+#[test]
+fn a_correction_takes_a_reading_out_of_the_feeder_it_was_put_in() {
+    let moved = Sensor { valid_from_ms: BEGIN + 1_000, feeder: FeederId(9), zone: ZoneId(9), ..load_sensor() };
+    let later = vec![
+        (1, vec![load_sensor().into(), at(0, 40, 0).into()]),
+        (2, vec![moved.into()]),
+        (3, vec![bad(at(0, 40, 1)).into()]),
+        (1_000, vec![]),
+    ];
+    let picture = end(&log(900_000, later));
+    for scope in [WindowScope::Feeder, WindowScope::Zone] {
+        assert!(windows(&picture, scope).iter().all(|window| (window.count, window.sum, window.sum_squares) == (0, 0, 0)), "{picture:?}");
+    }
+    assert!(figure(&picture, Measure::LoadEnergy).iter().all(|energy| *energy == 0));
+}
+
+#[test]
+fn a_sensor_of_another_quantity_does_not_stop_the_withdrawal_of_what_it_measured() {
+    let before = Sensor { quantity: Quantity::VoltageMagnitude, ..load_sensor() };
+    let after = Sensor { valid_from_ms: BEGIN + 1_000, ..load_sensor() };
+    let later =
+        vec![(1, vec![before.into(), at(0, 40, 0).into()]), (2, vec![after.into()]), (3, vec![bad(at(0, 40, 1)).into()]), (1_000, vec![])];
+    assert!(figure(&end(&log(900_000, later)), Measure::LoadEnergy).iter().all(|energy| *energy == 0));
+}
+
+#[test]
+fn windows_and_figures_are_stated_even_when_they_are_final_at_once() {
+    let later = vec![(1, vec![load_sensor().into(), at(0, 40, 0).into()]), (62, vec![]), (903, vec![]), (910, vec![])];
+    let picture = end(&log(0, later));
+    assert_eq!(windows(&picture, WindowScope::Sensor).len(), 1);
+    assert_eq!(figure(&picture, Measure::LoadEnergy), [10]);
+}
+
+#[test]
+fn no_lateness_bound_stops_the_engine() {
+    for lateness_ms in [i64::MIN, -1, 0, i64::MAX] {
+        let later = vec![(1, vec![load_sensor().into(), at(0, 40, 0).into()]), (2_000, vec![at(1_999, 41, 0).into()]), (4_000, vec![])];
+        let picture = end(&log(lateness_ms, later));
+        assert_eq!(windows(&picture, WindowScope::Sensor).len(), 2, "bound {lateness_ms}");
+    }
+}
+
+// REQ: DQ-11
+#[test]
+fn a_stuck_sensor_is_kept_from_solvers_until_it_moves_or_is_corrected() {
+    let sensor = Sensor { sigma: 1, ..load_sensor() };
+    let readings = |from: i64, to: i64| (from..to).map(|second| at(second, 40, 0).into()).collect::<Vec<Input>>();
+    let alarms = |picture: &Picture| -> Vec<AlarmKind> {
+        picture.outputs.0.keys().filter_map(|row| if let Output::Alarm(row) = row { Some(row.kind) } else { None }).collect()
+    };
+    let last = i64::from(STUCK_READINGS) - 1;
+    let mut later = vec![(1, vec![sensor.into()]), (100, readings(0, last)), (101, readings(last, last + 1))];
+    let stuck = log(900_000, later.clone());
+    let pictures = sums(&stuck, 1);
+    assert_eq!(alarms(&pictures[2]), []);
+    assert_eq!(newest(&pictures[2]), [(last - 1, 40)]);
+    assert_eq!(alarms(&pictures[3]), [AlarmKind::Stuck]);
+    assert_eq!(pictures[3].newest, State::default());
+    later.push((102, vec![at(last, 41, 1).into()]));
+    let corrected = end(&log(900_000, later.clone()));
+    assert_eq!(alarms(&corrected), []);
+    assert_eq!(newest(&corrected), [(last, 41)]);
+    later.pop();
+    later.push((102, vec![at(last + 1, 39, 0).into()]));
+    let moved = end(&log(900_000, later));
+    assert_eq!((alarms(&moved), newest(&moved)), (vec![], vec![(last + 1, 39)]));
+}
