@@ -254,10 +254,6 @@ fn work(worker: &mut Worker, receiver: &Receiver<Told>, pool: &Pool, sealed: &Se
                 }
                 Ok(Told::End) | Err(TryRecvError::Disconnected) => {
                     ended = true;
-                    if let Some(last) = last {
-                        input.advance_to(last + 1);
-                        input.flush();
-                    }
                     continue;
                 }
                 Err(TryRecvError::Empty) => {}
@@ -291,5 +287,6 @@ fn feed_share(
         }
     }
     input.send(Feed::Clock(Clock { worker: index, ticks }));
-    input.flush();
+    // The epoch is complete: it need not wait for the next one to be sealed.
+    input.advance_to(epoch + 1);
 }

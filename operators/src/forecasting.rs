@@ -88,9 +88,11 @@ fn issue(problem: Problem<ZoneRow, Option<i64>>) -> Answer<Option<i64>, Output> 
 
 /// Known slots of a series.
 fn series(quarters: &[&Quarter], series: ForecastSeries) -> Vec<Slot> {
+    // A zone without wind and sun never states their output: there it is none, elsewhere it is unknown.
+    let none = quarters.iter().all(|quarter| quarter.renewable.is_none_or(|p| p.0 == 0)).then_some(MilliWatts(0));
     let value = |quarter: &Quarter| match series {
         ForecastSeries::Load => quarter.load,
-        ForecastSeries::NetLoad => Some(quarter.load? - quarter.renewable?),
+        ForecastSeries::NetLoad => Some(quarter.load? - quarter.renewable.or(none)?),
     };
     let slot = |quarter: &&Quarter| {
         Some(Slot { index: quarter.index, value: value(quarter)?.mw(), temperature: quarter.temperature.map(|t| t.deg_c()) })
