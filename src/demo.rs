@@ -107,6 +107,9 @@ pub fn network() -> Result<NetworkFile, ParseError> {
     Ok(file)
 }
 
+/// A price, micro-currency per MWh, and the effect time it holds from.
+pub type PriceAt = (i64, i64);
+
 /// What a replay decided, collected for a reader.
 #[derive(Clone, Debug, Default)]
 pub struct Story {
@@ -117,7 +120,7 @@ pub struct Story {
     /// Plans that left, and intervals in which the last safe set points stood.
     pub plans: (BTreeSet<i64>, BTreeSet<i64>),
     /// Least and greatest price signal of each zone, micro-currency per MWh, with when.
-    pub prices: BTreeMap<u32, ((i64, i64), (i64, i64))>,
+    pub prices: BTreeMap<u32, (PriceAt, PriceAt)>,
     /// Greatest load shed at once, in milliwatts, when, and of how many loads.
     pub shed: Option<(MilliWatts, Epoch, usize, ShedReason)>,
     /// Loads that are shed now.

@@ -98,6 +98,7 @@ pub fn stop_process_on_panic() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         before(info);
+        #[allow(clippy::disallowed_methods, reason = "asks whose failure it is; no result depends on it")]
         let ours = std::thread::current().name().is_some_and(|name| name.starts_with("timely:") || name.starts_with("gridflow:"));
         if ours {
             eprintln!(
