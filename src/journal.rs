@@ -159,7 +159,7 @@ pub fn read_log(log: &Path, stream: Stream) -> Result<Epochs, LogError> {
 struct Verifier {
     earlier: BTreeMap<Stream, std::iter::Peekable<Epochs>>,
     /// Epochs the earlier log does not reach are not compared.
-    until: Option<Epoch>,
+    until: Epoch,
     first: Option<Difference>,
 }
 
@@ -169,15 +169,18 @@ impl Verifier {
         let text =
             std::fs::read_to_string(&path).map_err(|source| JournalError::Digests { path: path.clone(), what: source.to_string() })?;
         let value: serde_json::Value =
-            serde_json::from_str(&text).map_err(|error| JournalError::Digests { path, what: error.to_string() })?;
-        let until = value.get("last_epoch").and_then(serde_json::Value::as_u64);
+            serde_json::from_str(&text).map_err(|error| JournalError::Digests { path: path.clone(), what: error.to_string() })?;
+        // Without it nothing would be compared and every run would agree.
+        let Some(until) = value.get("last_epoch").and_then(serde_json::Value::as_u64) else {
+            return Err(JournalError::Digests { path, what: "it names no last epoch, so there is nothing to compare with".into() });
+        };
         let earlier =
             Stream::ALL.iter().map(|stream| Ok((*stream, read_stream(dir, *stream)?.peekable()))).collect::<Result<_, LogError>>()?;
         Ok(Self { earlier, until, first: None })
     }
 
     fn note(&mut self, stream: Stream, epoch: Epoch, expected: &[(Output, i64)], found: &[(Output, i64)]) {
-        if self.until.is_none_or(|until| epoch > until) {
+        if epoch > self.until {
             return;
         }
         let Some(row) = (0..expected.len().max(found.len())).find(|row| expected.get(*row) != found.get(*row)) else { return };

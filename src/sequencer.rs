@@ -47,7 +47,7 @@ impl Sequencer {
         let clock = clock_ms / self.step_ms * self.step_ms;
         let epoch = self.last.map_or(clock, |last| clock.max(last + self.step_ms));
         let mut sealed = Vec::with_capacity(rows.len());
-        // Rows first that the ticks' solves may rest on: all that arrived in the epoch.
+        // Rows first: all that arrived in the epoch is what the ticks' solves rest on.
         sealed.extend(rows);
         let Cadence { estimate_ms, dispatch_ms, forecast_ms } = self.cadence;
         for (timer, every_ms) in [(Timer::Estimate, estimate_ms), (Timer::Forecast, forecast_ms), (Timer::Dispatch, dispatch_ms)] {

@@ -6,6 +6,8 @@ mod support;
 mod bad_input;
 #[path = "system/command_line.rs"]
 mod command_line;
+#[path = "system/islands.rs"]
+mod islands;
 #[path = "system/late_rows.rs"]
 mod late_rows;
 #[path = "system/prefix.rs"]

@@ -1,17 +1,18 @@
 //! The arbiter: the one door for set points. A plan arrives at its effect epoch; an AC power flow checks it on the
 //! topology known then, and only what it passes leaves.
 //!
-//! What the power flow had to add for losses is shared among running units by their headroom, and the set points leave as the
-//! power flow balanced them. Every limit that would be broken is a violation row; it blocks the plan when the plan
-//! causes it: when it would be broken by more than it is now and by more than a margin (2 % of a rating or of a unit's
-//! limit; 0.01 per unit of a voltage, which a dispatch of active power steers only in passing; reactive limits never block).
-//! A plan that fails is refused with an outcome row, and the last safe set points stand. Stability actions pass on a path of their own and are boundary conditions here.
+//! What the power flow had to add for losses is shared among the units that run and can be steered, by their headroom,
+//! and the set points leave as the power flow balanced them. Set points leave for equipment of the island as it is at the
+//! effect epoch and for nothing else. Every limit that would be broken is a violation row; it blocks the plan when the plan
+//! causes it: when it would be broken by more than it is now and by more than a margin (2 % of a rating, 1 % of a
+//! voltage, which a dispatch of active power steers only in passing). A plan that fails is refused with an outcome row,
+//! and the last safe set points stand. Stability actions pass on a path of their own and are boundary conditions here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gridflow_inputs::ids::IslandId;
-use gridflow_inputs::network::{EquipmentKind, LoadClass, Side};
+use gridflow_inputs::network::{EquipmentKind, LoadClass, Network, Side};
 use gridflow_inputs::units::{MilliVars, MilliVoltAmperes, MilliWatts, to_fixed};
 use gridflow_numerics::admittance::{BranchFlow, branch_flows};
 use gridflow_numerics::case::{Case, CaseGenerator, CaseLoad};
@@ -21,6 +22,7 @@ use crate::decision::{Dispatch, Failure, Outcome, Output, SetpointSource, Solver
 use crate::dispatch::Plan;
 use crate::estimation::island_case;
 use crate::grid::{GridRow, IslandRows};
+use crate::islands::Place;
 use crate::operating_point::OperatingPoint;
 use crate::solver::{Answer, Problem, Solve};
 
@@ -30,6 +32,8 @@ const RATING_MARGIN: f64 = 0.02;
 const VOLTAGE_MARGIN: f64 = 0.01;
 /// Rounding a value may be beyond its limit by, per unit.
 const TOLERANCE: f64 = 1e-6;
+/// Losses are below this share of load: units that run cover them when they have this much headroom.
+const LOSSES_MOST: f64 = 0.05;
 
 /// State of an island's arbiter: the set points that stand, and since when plans are refused.
 #[derive(Clone, Debug, Default)]
@@ -112,14 +116,36 @@ fn broken_units(case: &Case, flow: &PowerFlow) -> BTreeMap<LimitKey, Broken> {
     broken
 }
 
-/// Who covers losses: running units that do not hang on the weather, by headroom; without any, all by headroom.
-fn slack(case: &Case) -> Slack {
-    let headroom = |runs: &dyn Fn(&CaseGenerator) -> bool| -> Vec<f64> {
-        case.generators.iter().map(|unit| if runs(unit) { (unit.p_max - unit.p).max(0.0) } else { 0.0 }).collect()
+/// Who covers the losses that a plan leaves open, by headroom. A weather-bounded unit has no more to give, and one that
+/// stands still below its least output would have to start first: they take part only when nobody else has room.
+fn participation(case: &Case) -> Slack {
+    let steerable = |unit: &CaseGenerator| !unit.variable;
+    let runs = |unit: &CaseGenerator| steerable(unit) && (unit.p > TOLERANCE || unit.p_min <= 0.0);
+    let headroom = |takes_part: &dyn Fn(&CaseGenerator) -> bool| -> Vec<f64> {
+        case.generators.iter().map(|unit| if takes_part(unit) { (unit.p_max - unit.p).max(0.0) } else { 0.0 }).collect()
     };
-    let running = headroom(&|unit| unit.p > TOLERANCE && !unit.variable);
-    let all = headroom(&|_| true);
-    [running, all].into_iter().find(|weights| weights.iter().sum::<f64>() > TOLERANCE).map_or(Slack::Distributed, Slack::Weighted)
+    let load: f64 = case.loads.iter().map(|load| load.p).sum();
+    let enough = |headroom: &Vec<f64>| headroom.iter().sum::<f64>() > (LOSSES_MOST * load).max(0.0);
+    let choices = [headroom(&runs), headroom(&steerable), headroom(&|_| true)];
+    choices.into_iter().find(enough).map_or(Slack::Distributed, Slack::Weighted)
+}
+
+/// Lets each storage unit of a case give `p`, per unit, positive into the grid: the power flow knows loads only.
+pub(crate) fn put_storage(case: &mut Case, p: &[f64]) {
+    let stored: Vec<CaseLoad> = case
+        .storages
+        .iter()
+        .zip(p)
+        .map(|(storage, p)| CaseLoad {
+            id: gridflow_inputs::ids::LoadId(u32::MAX),
+            bus: storage.bus,
+            p: -p,
+            q: 0.0,
+            class: LoadClass::Critical,
+            interruption_cost_per_mwh: 0.0,
+        })
+        .collect();
+    case.loads.extend(stored);
 }
 
 /// Checks a case whose units and loads stand as they would: by power flow, against what holds now.
@@ -129,9 +155,8 @@ fn slack(case: &Case) -> Slack {
 pub fn check(island: IslandId, case: &Case, point: &OperatingPoint<'_>, effect_ms: i64) -> Result<Check, String> {
     let (v, va) = point.voltages(case);
     let now = if point.is_complete(case) { broken_network(case, &v, &branch_flows(case, &v, &va)) } else { BTreeMap::new() };
-    let slack = slack(case);
     let mut cache = power_flow::Cache::new();
-    let mut options = power_flow::Options { start: Start::Given { v, va }, slack, ..power_flow::Options::default() };
+    let mut options = power_flow::Options { start: Start::Given { v, va }, slack: participation(case), ..power_flow::Options::default() };
     let flow = power_flow::solve(case, &options, &mut cache)
         .or_else(|_| {
             options.start = Start::Flat;
@@ -169,23 +194,9 @@ fn apply(plan: &Plan, case: &mut Case) -> Result<(), String> {
     for line in &mut case.dc_lines {
         line.p = plan.dc_lines.iter().find(|(id, _)| *id == line.id).map_or(line.p, |(_, p)| p.mw() / case.base_mva);
     }
-    let stored: Vec<CaseLoad> = case
-        .storages
-        .iter()
-        .filter_map(|storage| {
-            let p = plan.storages.iter().find(|row| row.storage == storage.id)?.p;
-            let load_p = -p.mw() / case.base_mva;
-            Some(CaseLoad {
-                id: gridflow_inputs::ids::LoadId(u32::MAX),
-                bus: storage.bus,
-                p: load_p,
-                q: 0.0,
-                class: LoadClass::Critical,
-                interruption_cost_per_mwh: 0.0,
-            })
-        })
-        .collect();
-    case.loads.extend(stored);
+    let planned: BTreeMap<_, _> = plan.storages.iter().map(|row| (row.storage, row.p.mw() / case.base_mva)).collect();
+    let stored: Vec<f64> = case.storages.iter().map(|storage| planned.get(&storage.id).copied().unwrap_or(0.0)).collect();
+    put_storage(case, &stored);
     Ok(())
 }
 
@@ -229,13 +240,35 @@ fn judge(island: IslandId, plan: &Plan, rows: &IslandRows, now_ms: i64) -> Resul
     out.extend(plan.storages.iter().cloned().map(Output::from));
     out.extend(plan.prices.iter().cloned().map(Output::from));
     out.extend(checked.violations.into_iter().map(Output::from));
+    let here = equipment(&rows.network);
+    out.retain(|row| concerns(row, &here));
     Ok(out)
 }
 
+/// Equipment that set points can be about.
+fn equipment(network: &Network) -> BTreeSet<Place> {
+    let buses = network.buses.iter().map(|row| (EquipmentKind::Bus, row.id.0));
+    let units = network.generators.iter().map(|row| (EquipmentKind::Generator, row.id.0));
+    let lines = network.dc_lines.iter().map(|row| (EquipmentKind::DcLine, row.id.0));
+    let storages = network.storages.iter().map(|row| (EquipmentKind::Storage, row.id.0));
+    buses.chain(units).chain(lines).chain(storages).collect()
+}
+
+/// Whether a row is about equipment that is `here`: what has left the island since is another island's to decide.
+fn concerns(row: &Output, here: &BTreeSet<Place>) -> bool {
+    match row {
+        Output::Dispatch(row) => here.contains(&(row.equipment, row.id)),
+        Output::Storage(row) => here.contains(&(EquipmentKind::Storage, row.storage.0)),
+        Output::Price(row) => row.scope != EquipmentKind::Bus || here.contains(&(EquipmentKind::Bus, row.id)),
+        _ => true,
+    }
+}
+
 /// The last safe set points as they stand when a plan is refused.
-fn last_safe(safe: &[Output], effect_ms: i64) -> Vec<Output> {
+fn last_safe(safe: &[Output], network: &Network, effect_ms: i64) -> Vec<Output> {
+    let here = equipment(network);
     safe.iter()
-        .filter(|row| !matches!(row, Output::Violation(_)))
+        .filter(|row| !matches!(row, Output::Violation(_)) && concerns(row, &here))
         .map(|row| match row {
             Output::Dispatch(row) => Dispatch { effect_ms, source: SetpointSource::LastSafe, ..row.clone() }.into(),
             other => other.clone(),
@@ -248,9 +281,13 @@ fn arbitrate(problem: Problem<GridRow, ArbiterState>) -> Answer<ArbiterState, Ou
     let island = IslandId(problem.key);
     let now_ms = problem.epoch as i64;
     let rows = IslandRows::new(problem.rows.iter().chain(problem.shared.iter()));
+    if rows.reference.is_none() {
+        // The island is no more: its equipment is another island's, and so are its set points.
+        return Answer { previous: ArbiterState::default(), rows: Vec::new() };
+    }
     let Some(plan) = &rows.plan else {
         // The dispatch found no plan; its own outcome says why, and the last safe set points stand.
-        state.safe = last_safe(&state.safe, now_ms);
+        state.safe = last_safe(&state.safe, &rows.network, now_ms);
         return Answer { rows: state.safe.clone(), previous: state };
     };
     let mut out;
@@ -261,7 +298,7 @@ fn arbitrate(problem: Problem<GridRow, ArbiterState>) -> Answer<ArbiterState, Ou
             out = passed;
         }
         Err((why, violations)) => {
-            state.safe = last_safe(&state.safe, plan.effect_ms);
+            state.safe = last_safe(&state.safe, &rows.network, plan.effect_ms);
             out = state.safe.clone();
             out.extend(violations.into_iter().map(Output::from));
             let since_ms = *state.refused_since.get_or_insert(now_ms);
@@ -283,4 +320,25 @@ fn arbitrate(problem: Problem<GridRow, ArbiterState>) -> Answer<ArbiterState, Ou
 #[must_use]
 pub fn solve_arbiter() -> Solve<GridRow, ArbiterState, Output> {
     Arc::new(arbitrate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_fall_on_units_that_run_and_can_be_steered() {
+        let file = gridflow_inputs::matpower::read("ieee14.m", gridflow_inputs::matpower::IEEE14).expect("the embedded network is whole");
+        let mut case = Case::new(file.base_power.mva(), &file.network).expect("it is a case");
+        for (unit, (p, p_min, p_max, variable)) in
+            case.generators.iter_mut().zip([(2.0, 0.5, 3.0, false), (0.0, 0.4, 1.0, false), (0.3, 0.0, 1.0, true), (0.5, 0.2, 0.5, false)])
+        {
+            (unit.p, unit.p_min, unit.p_max, unit.variable) = (p, p_min, p_max, variable);
+        }
+        case.generators.truncate(4);
+        assert_eq!(participation(&case), Slack::Weighted(vec![1.0, 0.0, 0.0, 0.0]));
+        // When what runs is full, one that stands still is better than none.
+        case.generators[0].p = 3.0;
+        assert_eq!(participation(&case), Slack::Weighted(vec![0.0, 1.0, 0.0, 0.0]));
+    }
 }

@@ -189,21 +189,30 @@ impl<'a> Island<'a> {
     /// Plans, checks by AC power flow, and plans again with tighter limits where it overloads a branch.
     fn plan(&mut self, island: IslandId, effect_ms: i64) -> Result<numerics::Dispatch, DispatchError> {
         let (bounds, mut plan) = self.commit_and_solve()?;
+        // The check goes by the ratings as they are; the plan alone is made against tighter ones.
+        let rated = self.case.clone();
         for _ in 0..TIGHTENINGS {
-            let mut checked = self.case.clone();
-            for (unit, p) in checked.generators.iter_mut().zip(&plan.intervals[0].generator_p) {
+            let first = &plan.intervals[0];
+            let mut checked = rated.clone();
+            for (unit, p) in checked.generators.iter_mut().zip(&first.generator_p) {
                 unit.p = *p;
             }
-            let Ok(check) = arbiter::check(island, &checked, &self.point, effect_ms) else { break };
-            let mut tightened = false;
-            for violation in check.violations.iter().filter(|violation| violation.kind == ViolationKind::BranchRating) {
-                if let Some(branch) = self.case.branches.iter_mut().find(|branch| branch.id.0 == violation.id) {
-                    branch.rating *= TIGHTER * violation.limit as f64 / violation.value as f64;
-                    tightened = true;
-                }
+            for (line, p) in checked.dc_lines.iter_mut().zip(&first.dc_line_p) {
+                line.p = *p;
             }
-            if !tightened {
+            arbiter::put_storage(&mut checked, &first.storage_p);
+            let Ok(check) = arbiter::check(island, &checked, &self.point, effect_ms) else { break };
+            // An overloaded branch is overloaded at both ends; the worse one counts.
+            let mut kept: BTreeMap<u32, f64> = BTreeMap::new();
+            for row in check.violations.iter().filter(|row| row.kind == ViolationKind::BranchRating) {
+                let share = kept.entry(row.id).or_insert(1.0);
+                *share = share.min(row.limit as f64 / row.value as f64);
+            }
+            if kept.is_empty() {
                 break;
+            }
+            for branch in &mut self.case.branches {
+                branch.rating *= kept.get(&branch.id.0).map_or(1.0, |share| TIGHTER * share);
             }
             match self.solve(bounds.clone()) {
                 Ok(tighter) if tighter.shed_mwh <= plan.shed_mwh + SLACK => plan = tighter,
@@ -259,6 +268,10 @@ fn dispatch(problem: Problem<GridRow, DispatchState>) -> Answer<DispatchState, D
     let island = IslandId(problem.key);
     let (now_ms, effect_ms) = (problem.epoch as i64, problem.effect as i64);
     let rows = IslandRows::new(problem.rows.iter().chain(problem.shared.iter()));
+    if rows.reference.is_none() {
+        // The island is no more: its units are another island's, and so is its plan.
+        return Answer { previous: DispatchState::default(), rows: Vec::new() };
+    }
     let mut failed = None;
     match Island::new(&rows, now_ms, state.mean_price) {
         _ if rows.estimate.is_none() => failed = Some((Failure::NoData, 0, "there is no estimate to start from yet".into())),

@@ -1,5 +1,6 @@
 //! `gridflow inspect`.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -62,14 +63,17 @@ fn print(found: &Inspection) {
     }
 }
 
-/// Rows as they are named in the code, one a line, behind their epoch.
+/// Rows as they are named in the code, one a line, behind their epoch; a reader such as `head` may stop listening.
 fn print_rows(log: &Path, found: &Inspection, count: usize) -> Result<(), Failed> {
     let mut left = count;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if found.header.stream == INPUT_STREAM {
         for batch in LogReader::open(log)? {
             let batch = batch?;
             for (sequence, row) in batch.rows.iter().take(left) {
-                println!("{} {sequence} {row:?}", batch.epoch);
+                if writeln!(out, "{} {sequence} {row:?}", batch.epoch).is_err() {
+                    return Ok(());
+                }
             }
             left = left.saturating_sub(batch.rows.len());
             if left == 0 {
@@ -82,7 +86,9 @@ fn print_rows(log: &Path, found: &Inspection, count: usize) -> Result<(), Failed
     for epoch in journal::read_log(log, stream)? {
         let (epoch, rows) = epoch?;
         for (row, change) in rows.iter().take(left) {
-            println!("{epoch} {change:+} {row:?}");
+            if writeln!(out, "{epoch} {change:+} {row:?}").is_err() {
+                return Ok(());
+            }
         }
         left = left.saturating_sub(rows.len());
         if left == 0 {
