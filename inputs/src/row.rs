@@ -6,6 +6,7 @@
 //!
 //! Integers are zigzag LEB128, minimal; reals eight bytes little endian; text and lists are preceded by their length.
 
+use crate::units::MAX_MAGNITUDE;
 use std::fmt::Debug;
 
 /// Why bytes are not a row.
@@ -41,6 +42,19 @@ pub trait Canonical: Sized {
     /// # Errors
     /// When the bytes are no such value.
     fn read(from: &mut &[u8]) -> Result<Self, DecodeError>;
+    /// The first number in it that no sound row holds, if there is one: arithmetic on what is left cannot overflow.
+    ///
+    /// Quantities may reach [`MAX_MAGNITUDE`], plain integers ten times that (microseconds since 1970 must fit), reals
+    /// ±10¹⁵. Identities may be any number.
+    fn implausible(&self) -> Option<i64> {
+        None
+    }
+}
+
+/// `number`, when its magnitude is beyond `bound`.
+#[must_use]
+pub fn beyond(number: i64, bound: i64) -> Option<i64> {
+    (number.unsigned_abs() > bound.unsigned_abs()).then_some(number)
 }
 
 /// How a field lies in a column.
@@ -197,6 +211,9 @@ macro_rules! integer_field {
                 let value = $crate::row::read_integer(from)?;
                 value.try_into().map(Self).map_err(|_| $crate::row::DecodeError::Invalid(value, stringify!($name)))
             }
+            fn implausible(&self) -> Option<i64> {
+                $crate::row::beyond(self.0 as i64, $crate::units::MAX_MAGNITUDE)
+            }
         }
         impl $crate::row::Field for $name {
             const STORAGE: $crate::row::Storage = $crate::row::Storage::Integer;
@@ -227,6 +244,9 @@ macro_rules! plain_integers {
             fn read(from: &mut &[u8]) -> Result<Self, DecodeError> {
                 let value = read_integer(from)?;
                 value.try_into().map_err(|_| DecodeError::Invalid(value, stringify!($name)))
+            }
+            fn implausible(&self) -> Option<i64> {
+                beyond(i64::from(*self), 10 * MAX_MAGNITUDE)
             }
         }
         impl Field for $name {
@@ -377,6 +397,10 @@ impl Canonical for Real {
             _ => Err(DecodeError::Malformed("a real number that is not finite, or negative zero")),
         }
     }
+    fn implausible(&self) -> Option<i64> {
+        // The cast saturates.
+        (self.0.abs() > MAX_MAGNITUDE as f64).then_some(self.0 as i64)
+    }
 }
 impl Field for Real {
     const STORAGE: Storage = Storage::Bytes;
@@ -416,6 +440,9 @@ impl<T: Canonical> Canonical for Vec<T> {
         let length = read_length(from, "list length")?;
         (0..length).map(|_| T::read(from)).collect()
     }
+    fn implausible(&self) -> Option<i64> {
+        self.iter().find_map(T::implausible)
+    }
 }
 impl<T: Canonical> Field for Vec<T> {
     const STORAGE: Storage = Storage::Bytes;
@@ -434,6 +461,9 @@ impl<T: Canonical> Canonical for Option<T> {
     }
     fn read(from: &mut &[u8]) -> Result<Self, DecodeError> {
         Ok(if bool::read(from)? { Some(T::read(from)?) } else { None })
+    }
+    fn implausible(&self) -> Option<i64> {
+        self.as_ref().and_then(T::implausible)
     }
 }
 impl<T: Canonical> Field for Option<T> {
@@ -454,6 +484,9 @@ impl<A: Canonical, B: Canonical> Canonical for (A, B) {
     }
     fn read(from: &mut &[u8]) -> Result<Self, DecodeError> {
         Ok((A::read(from)?, B::read(from)?))
+    }
+    fn implausible(&self) -> Option<i64> {
+        self.0.implausible().or_else(|| self.1.implausible())
     }
 }
 
@@ -497,6 +530,9 @@ macro_rules! record {
             }
             fn read(from: &mut &[u8]) -> Result<Self, $crate::row::DecodeError> {
                 Ok(Self { $($field: $crate::row::Canonical::read(from)?,)* })
+            }
+            fn implausible(&self) -> Option<i64> {
+                None$(.or_else(|| $crate::row::Canonical::implausible(&self.$field)))*
             }
         }
 
@@ -565,6 +601,7 @@ macro_rules! code {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::MilliWatts;
     use proptest::prelude::*;
 
     proptest! {
@@ -586,6 +623,16 @@ mod tests {
                 prop_assert!(bytes.starts_with(&again));
             }
         }
+    }
+
+    #[test]
+    fn a_number_beyond_any_sound_row_is_found_wherever_it_stands() {
+        let huge = Real::new(-1e16).unwrap();
+        assert_eq!(vec![(MilliWatts(1), Real::ONE), (MilliWatts(-2), huge)].implausible(), Some(-10_000_000_000_000_000));
+        assert_eq!(Some(MilliWatts(i64::MIN)).implausible(), Some(i64::MIN));
+        assert_eq!((MilliWatts(-MAX_MAGNITUDE), 1_800_000_000_000_000i64).implausible(), None);
+        assert_eq!(i64::MAX.implausible(), Some(i64::MAX));
+        assert_eq!((u64::MAX, u32::MAX).implausible(), None);
     }
 
     #[test]
