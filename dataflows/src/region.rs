@@ -1,5 +1,7 @@
 //! A region: observe, predict, decide, joined; and its output streams, grouped by what they wait for.
 
+use gridflow_operators::grid::changes;
+use gridflow_operators::hygiene::hygiene;
 use gridflow_operators::seal::{Sealed, seal};
 use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::solver::Pool;
@@ -24,13 +26,14 @@ impl Default for Leads {
 /// tells how far all streams are sealed.
 pub fn build<'scope>(feed: Rows<'scope, Feed>, leads: Leads, pool: &Pool, take: impl FnMut(Sealed) + Clone + 'static) -> Rows<'scope, ()> {
     let scope = feed.scope();
+    let (feed, refused) = hygiene(feed);
     let observed = observe::build(feed.clone(), pool);
     let predicted = predict::build(feed.clone(), observed.figures.clone(), pool);
     let decided = decide::build(feed, &observed, predicted.forecasts.clone(), leads, pool);
 
     let outcomes = observed.outcomes.concat(predicted.outcomes).concat(decided.outcomes);
     let groups: [(&str, Changes<'scope, _>); 6] = [
-        ("Seal accounts", observed.accounts),
+        ("Seal accounts", observed.accounts.concat(changes(refused))),
         ("Seal estimates", observed.estimates),
         ("Seal forecasts", predicted.rows),
         ("Seal stability", decided.stability),

@@ -15,6 +15,9 @@ use crate::units::{
 /// The engine's logical time: UTC milliseconds of arrival, a multiple of the epoch length.
 pub type Epoch = u64;
 
+/// The last epoch a log may hold: times of far beyond any calendar are damage, and sums of times must fit.
+pub const MAX_EPOCH: Epoch = crate::units::MAX_MAGNITUDE as u64;
+
 crate::code! {
     /// What a sensor measures; fixes the unit of its values.
     pub enum Quantity {
@@ -514,6 +517,12 @@ macro_rules! inputs {
             /// Appends its fields to columns of its kind.
             pub fn push(&self, columns: &mut [Column]) {
                 match self { $(Self::$name(row) => Record::push(row, columns),)* }
+            }
+
+            /// The first number in it that no sound row holds; see [`Canonical::implausible`].
+            #[must_use]
+            pub fn implausible(&self) -> Option<i64> {
+                match self { $(Self::$name(row) => row.implausible(),)* }
             }
 
             /// Appends its one byte form, kind first.

@@ -19,4 +19,4 @@ mod test_data;
 pub mod time;
 pub mod units;
 
-pub use input::{Epoch, Input, Kind, Sequenced};
+pub use input::{Epoch, Input, Kind, MAX_EPOCH, Sequenced};

@@ -6,6 +6,13 @@
 //!
 //! Integers are zigzag LEB128, minimal; reals eight bytes little endian; text and lists are preceded by their length.
 
+mod real;
+mod values;
+
+pub use real::Real;
+
+#[cfg(doc)]
+use crate::units::MAX_MAGNITUDE;
 use std::fmt::Debug;
 
 /// Why bytes are not a row.
@@ -41,6 +48,19 @@ pub trait Canonical: Sized {
     /// # Errors
     /// When the bytes are no such value.
     fn read(from: &mut &[u8]) -> Result<Self, DecodeError>;
+    /// The first number in it that no sound row holds, if there is one: arithmetic on what is left cannot overflow.
+    ///
+    /// Quantities may reach [`MAX_MAGNITUDE`], plain integers ten times that (microseconds since 1970 must fit), reals
+    /// ±10¹⁵. Identities may be any number.
+    fn implausible(&self) -> Option<i64> {
+        None
+    }
+}
+
+/// `number`, when its magnitude is beyond `bound`.
+#[must_use]
+pub fn beyond(number: i64, bound: i64) -> Option<i64> {
+    (number.unsigned_abs() > bound.unsigned_abs()).then_some(number)
 }
 
 /// How a field lies in a column.
@@ -165,24 +185,6 @@ pub fn read_integer(from: &mut &[u8]) -> Result<i64, DecodeError> {
     Err(DecodeError::Short("an integer"))
 }
 
-fn take<'a>(from: &mut &'a [u8], count: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
-    if from.len() < count {
-        return Err(DecodeError::Short(what));
-    }
-    let (head, tail) = from.split_at(count);
-    *from = tail;
-    Ok(head)
-}
-
-fn read_length(from: &mut &[u8], what: &'static str) -> Result<usize, DecodeError> {
-    let length = read_integer(from)?;
-    // Every element takes at least one byte, so a length beyond the bytes left is damage and must not allocate.
-    match usize::try_from(length) {
-        Ok(length) if length <= from.len() => Ok(length),
-        _ => Err(DecodeError::Invalid(length, what)),
-    }
-}
-
 /// Implements [`Canonical`] and [`Field`] for a newtype over an integer.
 macro_rules! integer_field {
     ($name:ident) => {
@@ -196,6 +198,9 @@ macro_rules! integer_field {
             fn read(from: &mut &[u8]) -> Result<Self, $crate::row::DecodeError> {
                 let value = $crate::row::read_integer(from)?;
                 value.try_into().map(Self).map_err(|_| $crate::row::DecodeError::Invalid(value, stringify!($name)))
+            }
+            fn implausible(&self) -> Option<i64> {
+                $crate::row::beyond(self.0 as i64, $crate::units::MAX_MAGNITUDE)
             }
         }
         impl $crate::row::Field for $name {
@@ -214,248 +219,6 @@ macro_rules! integer_field {
     };
 }
 pub(crate) use integer_field;
-
-macro_rules! plain_integers {
-    ($($name:ty),*) => {$(
-        impl Canonical for $name {
-            fn describe(schema: &mut String) {
-                schema.push_str(stringify!($name));
-            }
-            fn write(&self, out: &mut Vec<u8>) {
-                write_integer(i64::from(*self), out);
-            }
-            fn read(from: &mut &[u8]) -> Result<Self, DecodeError> {
-                let value = read_integer(from)?;
-                value.try_into().map_err(|_| DecodeError::Invalid(value, stringify!($name)))
-            }
-        }
-        impl Field for $name {
-            const STORAGE: Storage = Storage::Integer;
-            fn push(&self, column: &mut Column) {
-                let Column::Integers(values) = column else { unreachable!("an integer field in a byte column") };
-                values.push(i64::from(*self));
-            }
-            fn pull(column: &Column, row: usize) -> Result<Self, DecodeError> {
-                let Column::Integers(values) = column else {
-                    return Err(DecodeError::Malformed("a byte column where integers were expected"));
-                };
-                values[row].try_into().map_err(|_| DecodeError::Invalid(values[row], stringify!($name)))
-            }
-        }
-    )*};
-}
-plain_integers!(i64, i32, u32, u16, u8);
-
-/// Bit for bit as an `i64`, so that every number has a form.
-impl Canonical for u64 {
-    fn describe(schema: &mut String) {
-        schema.push_str("u64");
-    }
-    fn write(&self, out: &mut Vec<u8>) {
-        write_integer(self.cast_signed(), out);
-    }
-    fn read(from: &mut &[u8]) -> Result<Self, DecodeError> {
-        read_integer(from).map(i64::cast_unsigned)
-    }
-}
-impl Field for u64 {
-    const STORAGE: Storage = Storage::Integer;
-    fn push(&self, column: &mut Column) {
-        self.cast_signed().push(column);
-    }
-    fn pull(column: &Column, row: usize) -> Result<Self, DecodeError> {
-        i64::pull(column, row).map(i64::cast_unsigned)
-    }
-}
-
-impl Canonical for bool {
-    fn describe(schema: &mut String) {
-        schema.push_str("bool");
-    }
-    fn write(&self, out: &mut Vec<u8>) {
-        out.push(u8::from(*self) << 1);
-    }
-    fn read(from: &mut &[u8]) -> Result<Self, DecodeError> {
-        match read_integer(from)? {
-            0 => Ok(false),
-            1 => Ok(true),
-            other => Err(DecodeError::Invalid(other, "bool")),
-        }
-    }
-}
-
-impl Field for bool {
-    const STORAGE: Storage = Storage::Integer;
-    fn push(&self, column: &mut Column) {
-        u8::from(*self).push(column);
-    }
-    fn pull(column: &Column, row: usize) -> Result<Self, DecodeError> {
-        match u8::pull(column, row)? {
-            0 => Ok(false),
-            1 => Ok(true),
-            other => Err(DecodeError::Invalid(i64::from(other), "bool")),
-        }
-    }
-}
-
-/// Sums and sums of squares of telemetry: sixteen bytes little endian.
-impl Canonical for i128 {
-    fn describe(schema: &mut String) {
-        schema.push_str("i128");
-    }
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.to_le_bytes());
-    }
-    fn read(from: &mut &[u8]) -> Result<Self, DecodeError> {
-        let bytes = take(from, 16, "a wide integer")?;
-        Ok(Self::from_le_bytes(bytes.try_into().expect("sixteen bytes were taken")))
-    }
-}
-impl Field for i128 {
-    const STORAGE: Storage = Storage::Bytes;
-}
-
-/// A finite real number with a total order: network parameters and cost coefficients, never telemetry or money.
-///
-/// Negative zero is stored as zero, so that equal numbers have equal bytes.
-#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Real(f64);
-
-impl Real {
-    /// Zero.
-    pub const ZERO: Self = Self(0.0);
-    /// One.
-    pub const ONE: Self = Self(1.0);
-
-    /// `None` when `value` is not finite.
-    #[must_use]
-    pub fn new(value: f64) -> Option<Self> {
-        value.is_finite().then_some(Self(value + 0.0))
-    }
-
-    /// The number.
-    #[must_use]
-    pub fn get(self) -> f64 {
-        self.0
-    }
-}
-
-impl PartialEq for Real {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.to_bits() == other.0.to_bits()
-    }
-}
-impl Eq for Real {}
-impl PartialOrd for Real {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Real {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.total_cmp(&other.0)
-    }
-}
-impl std::hash::Hash for Real {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.0.to_bits().hash(state);
-    }
-}
-
-impl Canonical for Real {
-    fn describe(schema: &mut String) {
-        schema.push_str("Real");
-    }
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0.to_bits().to_le_bytes());
-    }
-    fn read(from: &mut &[u8]) -> Result<Self, DecodeError> {
-        let bytes = take(from, 8, "a real number")?;
-        let bits = u64::from_le_bytes(bytes.try_into().expect("eight bytes were taken"));
-        match Self::new(f64::from_bits(bits)) {
-            Some(real) if real.0.to_bits() == bits => Ok(real),
-            _ => Err(DecodeError::Malformed("a real number that is not finite, or negative zero")),
-        }
-    }
-}
-impl Field for Real {
-    const STORAGE: Storage = Storage::Bytes;
-}
-
-impl Canonical for String {
-    fn describe(schema: &mut String) {
-        schema.push_str("text");
-    }
-    fn write(&self, out: &mut Vec<u8>) {
-        write_integer(self.len() as i64, out);
-        out.extend_from_slice(self.as_bytes());
-    }
-    fn read(from: &mut &[u8]) -> Result<Self, DecodeError> {
-        let length = read_length(from, "text length")?;
-        let bytes = take(from, length, "text")?;
-        std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| DecodeError::Malformed("text that is not UTF-8"))
-    }
-}
-impl Field for String {
-    const STORAGE: Storage = Storage::Bytes;
-}
-
-impl<T: Canonical> Canonical for Vec<T> {
-    fn describe(schema: &mut String) {
-        schema.push('[');
-        T::describe(schema);
-        schema.push(']');
-    }
-    fn write(&self, out: &mut Vec<u8>) {
-        write_integer(self.len() as i64, out);
-        for value in self {
-            value.write(out);
-        }
-    }
-    fn read(from: &mut &[u8]) -> Result<Self, DecodeError> {
-        let length = read_length(from, "list length")?;
-        (0..length).map(|_| T::read(from)).collect()
-    }
-}
-impl<T: Canonical> Field for Vec<T> {
-    const STORAGE: Storage = Storage::Bytes;
-}
-
-impl<T: Canonical> Canonical for Option<T> {
-    fn describe(schema: &mut String) {
-        T::describe(schema);
-        schema.push('?');
-    }
-    fn write(&self, out: &mut Vec<u8>) {
-        self.is_some().write(out);
-        if let Some(value) = self {
-            value.write(out);
-        }
-    }
-    fn read(from: &mut &[u8]) -> Result<Self, DecodeError> {
-        Ok(if bool::read(from)? { Some(T::read(from)?) } else { None })
-    }
-}
-impl<T: Canonical> Field for Option<T> {
-    const STORAGE: Storage = Storage::Bytes;
-}
-
-impl<A: Canonical, B: Canonical> Canonical for (A, B) {
-    fn describe(schema: &mut String) {
-        schema.push('(');
-        A::describe(schema);
-        schema.push(',');
-        B::describe(schema);
-        schema.push(')');
-    }
-    fn write(&self, out: &mut Vec<u8>) {
-        self.0.write(out);
-        self.1.write(out);
-    }
-    fn read(from: &mut &[u8]) -> Result<Self, DecodeError> {
-        Ok((A::read(from)?, B::read(from)?))
-    }
-}
 
 /// Declares a row: a struct of public fields whose order is its sort order, with its byte forms.
 ///
@@ -497,6 +260,9 @@ macro_rules! record {
             }
             fn read(from: &mut &[u8]) -> Result<Self, $crate::row::DecodeError> {
                 Ok(Self { $($field: $crate::row::Canonical::read(from)?,)* })
+            }
+            fn implausible(&self) -> Option<i64> {
+                None$(.or_else(|| $crate::row::Canonical::implausible(&self.$field)))*
             }
         }
 
@@ -565,6 +331,7 @@ macro_rules! code {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::{MAX_MAGNITUDE, MilliWatts};
     use proptest::prelude::*;
 
     proptest! {
@@ -589,9 +356,12 @@ mod tests {
     }
 
     #[test]
-    fn a_real_is_finite_and_has_one_zero() {
-        assert_eq!(Real::new(f64::NAN), None);
-        assert_eq!(Real::new(f64::NEG_INFINITY), None);
-        assert_eq!(Real::new(-0.0), Some(Real::ZERO));
+    fn a_number_beyond_any_sound_row_is_found_wherever_it_stands() {
+        let huge = Real::new(-1e16).unwrap();
+        assert_eq!(vec![(MilliWatts(1), Real::ONE), (MilliWatts(-2), huge)].implausible(), Some(-10_000_000_000_000_000));
+        assert_eq!(Some(MilliWatts(i64::MIN)).implausible(), Some(i64::MIN));
+        assert_eq!((MilliWatts(-MAX_MAGNITUDE), 1_800_000_000_000_000i64).implausible(), None);
+        assert_eq!(i64::MAX.implausible(), Some(i64::MAX));
+        assert_eq!((u64::MAX, u32::MAX).implausible(), None);
     }
 }

@@ -32,7 +32,8 @@ type FigureKey = (i64, ZoneId, Measure);
 struct Accounts {
     lateness_ms: Option<i64>,
     windows: BTreeMap<WindowKey, Window>,
-    figures: BTreeMap<FigureKey, (i64, Option<Kpi>)>,
+    /// Wide: a zone of absurd readings may pass what a row holds, and come back.
+    figures: BTreeMap<FigureKey, (i128, Option<Kpi>)>,
     due: BTreeSet<FigureKey>,
 }
 
@@ -48,7 +49,7 @@ impl Accounts {
                     *change = (change.0 + count, change.1 + sum, change.2 + sum_squares);
                 }
                 AccountInput::Partial(Partial::Figure { zone, measure, start_ms, value }) => {
-                    self.figures.entry((start_ms, zone, measure)).or_default().0 += value;
+                    self.figures.entry((start_ms, zone, measure)).or_default().0 += i128::from(value);
                     self.due.insert((start_ms, zone, measure));
                 }
                 AccountInput::Clock(_) => {}
@@ -102,15 +103,17 @@ impl Accounts {
     fn state_figure(&mut self, key: FigureKey, out: &mut Vec<(Output, i64)>) {
         let (start_ms, zone, measure) = key;
         let Some((value, stated)) = self.figures.get_mut(&key) else { return };
+        // What no row can hold is stated as the greatest that one can.
+        let value = (*value).clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64;
         let revision = match stated {
-            Some(stated) if stated.value == *value => return,
+            Some(stated) if stated.value == value => return,
             Some(stated) => {
                 out.push((stated.clone().into(), -1));
                 stated.revision + 1
             }
             None => 0,
         };
-        let row = Kpi { zone, measure, start_ms, length_ms: INTERVAL_MS, revision, value: *value };
+        let row = Kpi { zone, measure, start_ms, length_ms: INTERVAL_MS, revision, value };
         out.push((row.clone().into(), 1));
         *stated = Some(row);
     }

@@ -281,7 +281,7 @@ fn arbitrate(problem: Problem<GridRow, ArbiterState>) -> Answer<ArbiterState, Ou
     let island = IslandId(problem.key);
     let now_ms = problem.epoch as i64;
     let rows = IslandRows::new(problem.rows.iter().chain(problem.shared.iter()));
-    if rows.reference.is_none() {
+    if rows.island.is_none() {
         // The island is no more: its equipment is another island's, and so are its set points.
         return Answer { previous: ArbiterState::default(), rows: Vec::new() };
     }

@@ -268,7 +268,7 @@ fn dispatch(problem: Problem<GridRow, DispatchState>) -> Answer<DispatchState, D
     let island = IslandId(problem.key);
     let (now_ms, effect_ms) = (problem.epoch as i64, problem.effect as i64);
     let rows = IslandRows::new(problem.rows.iter().chain(problem.shared.iter()));
-    if rows.reference.is_none() {
+    if rows.island.is_none() {
         // The island is no more: its units are another island's, and so is its plan.
         return Answer { previous: DispatchState::default(), rows: Vec::new() };
     }

@@ -6,7 +6,7 @@
 
 use gridflow_inputs::ids::ZoneId;
 use gridflow_inputs::input::{History, WeatherObservation};
-use gridflow_inputs::units::{MilliCelsius, MilliWatts};
+use gridflow_inputs::units::{MAX_MAGNITUDE, MilliCelsius, MilliWatts};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Kpi, Measure};
@@ -67,11 +67,12 @@ pub fn history_parts(row: &History) -> [(QuarterKey, Part); 3] {
     ]
 }
 
-/// The part a key figure gives: mean power of the quarter.
+/// The part a key figure gives: mean power of the quarter, at most what a row may hold.
 #[must_use]
 pub fn figure_part(row: &Kpi) -> Option<(QuarterKey, Part)> {
     let key = (row.zone, quarter_of(row.start_ms));
-    let mean = MilliWatts(row.value * (3_600_000 / INTERVAL_MS));
+    let mean = row.value.saturating_mul(3_600_000 / INTERVAL_MS);
+    let mean = MilliWatts(mean.clamp(-MAX_MAGNITUDE, MAX_MAGNITUDE));
     match row.measure {
         Measure::LoadEnergy => Some((key, Part::Load(Origin::Measured(row.start_ms), mean))),
         Measure::RenewableEnergy => Some((key, Part::Renewable(Origin::Measured(row.start_ms), mean))),

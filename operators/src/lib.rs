@@ -10,6 +10,7 @@ pub mod estimation;
 pub mod features;
 pub mod forecasting;
 pub mod grid;
+pub mod hygiene;
 pub mod islands;
 pub mod newest;
 pub mod operating_point;

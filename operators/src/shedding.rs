@@ -115,7 +115,7 @@ fn shed(problem: Problem<GridRow, SheddingState>) -> Answer<SheddingState, Outpu
     let island = IslandId(problem.key);
     let now_ms = problem.epoch as i64;
     let rows = IslandRows::new(problem.rows.iter().chain(problem.shared.iter()));
-    if rows.reference.is_none() {
+    if rows.island.is_none() {
         // The island is no more: its loads are another island's, or dead.
         return Answer { previous: SheddingState::default(), rows: Vec::new() };
     }

@@ -31,7 +31,7 @@ pub use inspect::{Inspection, KindInspection, inspect};
 pub use reader::{Block, BlockReader, EpochBatch, EpochBlocks, EpochRecords, LogReader, StreamReader};
 pub use writer::{LogWriter, Options, Sync};
 
-use crate::input::{Epoch, Kind};
+use crate::input::{Epoch, Kind, MAX_EPOCH};
 use crate::row::Record;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -216,6 +216,12 @@ pub enum LogError {
         epoch: Epoch,
         /// The last one in the log.
         last: Epoch,
+    },
+    /// An epoch lies beyond any calendar.
+    #[error("epoch {epoch} cannot be stored: epochs are milliseconds since 1970 and end at {MAX_EPOCH}")]
+    Beyond {
+        /// The epoch offered.
+        epoch: Epoch,
     },
     /// An epoch or a row is beyond what the format can hold.
     #[error("epoch {epoch} cannot be stored: {what}: spread its rows over more epochs")]

@@ -6,7 +6,7 @@
 
 use super::frame::{COMMIT, EPOCH_ROWS, FRAME_CRC_AT, FRAME_HEADER, FrameHeader, SEGMENT_HEADER, SegmentHeader, crc};
 use super::{LogError, Torn, io_error};
-use crate::input::Epoch;
+use crate::input::{Epoch, MAX_EPOCH};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -156,6 +156,9 @@ impl Segment {
             }
             if header.epoch < self.floor {
                 return Err(self.damage(at, format!("epoch {} where {} or later was due", header.epoch, self.floor)));
+            }
+            if header.epoch > MAX_EPOCH {
+                return Err(self.damage(at, format!("epoch {} lies beyond any calendar: epochs end at {MAX_EPOCH}", header.epoch)));
             }
             if frames.is_empty() {
                 first_crc = header.own_crc();

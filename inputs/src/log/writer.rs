@@ -10,7 +10,7 @@ use super::frame::{EPOCH_ROWS, FrameHeader, MAGIC, RECORDS, SEGMENT_HEADER, Segm
 use super::index::{Index, SegmentIndex};
 use super::segment::{Opened, Segment, Step};
 use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, io_error, record_fingerprint};
-use crate::input::{Epoch, Input, Kind};
+use crate::input::{Epoch, Input, Kind, MAX_EPOCH};
 use crate::row::Record;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -281,6 +281,9 @@ impl LogWriter {
         }
         if let Some(last) = self.last.filter(|last| epoch <= *last) {
             return Err(LogError::Order { epoch, last });
+        }
+        if epoch > MAX_EPOCH {
+            return Err(LogError::Beyond { epoch });
         }
         if rows > EPOCH_ROWS as usize {
             return Err(LogError::TooLarge { epoch, what: format!("it has {rows} rows, at most {EPOCH_ROWS} fit") });

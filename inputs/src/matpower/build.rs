@@ -229,13 +229,7 @@ impl<'a> Builder<'a> {
         let mut generators = Vec::with_capacity(rows.len());
         for (((row, id), cost), fuel) in rows.into_iter().zip(1u32..).zip(costs).zip(fuels) {
             let (bus, isolated) = self.bus(&row, 0)?;
-            let limits = [row.limit(9), row.limit(8), row.limit(4), row.limit(3)];
-            if limits[0] > limits[1] {
-                return Err(row.error(9, format!("Pmin {} is above Pmax {}", row.value(9), row.value(8))));
-            }
-            if limits[2] > limits[3] {
-                return Err(row.error(4, format!("Qmin {} is above Qmax {}", row.value(4), row.value(3))));
-            }
+            let ((p_min, p_max), (q_min, q_max)) = (row.limits(9, 8)?, row.limits(4, 3)?);
             generators.push(Generator {
                 id: GeneratorId(id),
                 valid_from_ms: 0,
@@ -244,10 +238,10 @@ impl<'a> Builder<'a> {
                 fuel,
                 p: row.quantity(1, MilliWatts::from_mw)?,
                 q: row.quantity(2, MilliVars::from_mvar)?,
-                p_min: MilliWatts(limits[0]),
-                p_max: MilliWatts(limits[1]),
-                q_min: MilliVars(limits[2]),
-                q_max: MilliVars(limits[3]),
+                p_min: MilliWatts(p_min),
+                p_max: MilliWatts(p_max),
+                q_min: MilliVars(q_min),
+                q_max: MilliVars(q_max),
                 v_setpoint_pu: row.real(5)?,
                 variable: matches!(fuel, Fuel::Wind | Fuel::Solar),
                 in_service: row.finite(7)? > 0.0 && !isolated,
@@ -288,10 +282,7 @@ impl<'a> Builder<'a> {
         let mut lines = Vec::new();
         for (row, id) in self.rows("dcline", &DCLINE, false)?.into_iter().zip(1u32..) {
             let (from, to, isolated) = self.ends(&row)?;
-            let (p_min, p_max) = (MilliWatts(row.limit(9)), MilliWatts(row.limit(10)));
-            if p_min > p_max {
-                return Err(row.error(9, format!("Pmin {} is above Pmax {}", row.value(9), row.value(10))));
-            }
+            let (p_min, p_max) = row.limits(9, 10)?;
             lines.push(DcLine {
                 id: DcLineId(id),
                 valid_from_ms: 0,
@@ -299,8 +290,8 @@ impl<'a> Builder<'a> {
                 from,
                 to,
                 p: row.quantity(3, MilliWatts::from_mw)?,
-                p_min,
-                p_max,
+                p_min: MilliWatts(p_min),
+                p_max: MilliWatts(p_max),
                 loss: row.quantity(15, MilliWatts::from_mw)?,
                 loss_ratio: row.quantity(16, PartsPerMillion::from_ratio)?,
                 in_service: row.finite(2)? > 0.0 && !isolated,

@@ -2,7 +2,7 @@
 
 use super::text::{Matrix, Source};
 use crate::network_file::{RAD_PER_DEG, UNLIMITED};
-use crate::row::Real;
+use crate::row::{Canonical, Real};
 use crate::table::ParseError;
 use crate::units::{MilliVoltAmperes, MilliWatts, to_fixed};
 
@@ -68,8 +68,7 @@ impl Row<'_> {
     }
 
     pub(super) fn real(&self, column: usize) -> Result<Real, ParseError> {
-        let value = self.finite(column)?;
-        Real::new(value).ok_or_else(|| self.error(column, "expected a finite number"))
+        self.quantity(column, |value| Real::new(value).filter(|real| real.implausible().is_none()))
     }
 
     pub(super) fn radians(&self, column: usize) -> Result<Real, ParseError> {
@@ -91,9 +90,19 @@ impl Row<'_> {
     }
 
     /// A power limit; `Inf` and what is beyond a row's range are unlimited.
-    pub(super) fn limit(&self, column: usize) -> i64 {
+    fn limit(&self, column: usize) -> i64 {
         let value = self.value(column);
         to_fixed(value, MilliWatts::PER_MW).unwrap_or(if value > 0.0 { UNLIMITED } else { -UNLIMITED })
+    }
+
+    /// A lower and an upper power limit, in that order.
+    pub(super) fn limits(&self, low: usize, high: usize) -> Result<(i64, i64), ParseError> {
+        let (least, greatest) = (self.limit(low), self.limit(high));
+        if least > greatest {
+            let (low_name, high_name) = (self.name(low), self.name(high));
+            return Err(self.error(low, format!("{low_name} {} is above {high_name} {}", self.value(low), self.value(high))));
+        }
+        Ok((least, greatest))
     }
 
     /// A rating; 0, `Inf` and what is beyond a row's range are unlimited, written 0.

@@ -27,7 +27,7 @@ use gridflow_inputs::ids::{BranchId, BusId, DcLineId, GeneratorId, StorageId};
 
 pub use crate::power_flow::dc::Model;
 pub use cost::cost_per_h;
-pub(crate) use penalty::SHED_ORDER;
+pub(crate) use penalty::{SHED_ORDER, in_shed_order};
 pub(crate) use rounds::shortage_mw;
 pub use rounds::solve;
 

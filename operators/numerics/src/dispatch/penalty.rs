@@ -19,6 +19,21 @@ pub(super) fn place(class: LoadClass) -> usize {
     SHED_ORDER.iter().position(|other| *other == class).expect("every class has its place")
 }
 
+/// Indices of the loads in the order in which they give way: by class, within one the cheapest interruption first, then
+/// the lowest id.
+pub(crate) fn in_shed_order(case: &Case) -> Vec<usize> {
+    let mut loads = Vec::from_iter(0..case.loads.len());
+    let rank = |load: usize| {
+        let load = &case.loads[load];
+        (place(load.class), load.interruption_cost_per_mwh, load.id)
+    };
+    loads.sort_by(|a, b| {
+        let ((class, cost, id), (other_class, other_cost, other_id)) = (rank(*a), rank(*b));
+        class.cmp(&other_class).then(cost.total_cmp(&other_cost)).then(id.cmp(&other_id))
+    });
+    loads
+}
+
 /// Currency per MWh.
 pub(super) struct Penalties {
     pub(super) load: Vec<f64>,
@@ -35,10 +50,9 @@ impl Penalties {
         let dearest = if options.ignore_cost { 1.0 } else { units.chain(storages).chain(ends).fold(1.0, f64::max) };
         let mut load = vec![0.0; case.loads.len()];
         let mut class_price = 20.0 * dearest;
+        let order = in_shed_order(case);
         for class in SHED_ORDER {
-            let mut members: Vec<usize> = (0..case.loads.len()).filter(|index| case.loads[*index].class == class).collect();
-            let cost = |index: usize| case.loads[index].interruption_cost_per_mwh;
-            members.sort_by(|a, b| cost(*a).total_cmp(&cost(*b)).then(case.loads[*a].id.cmp(&case.loads[*b].id)));
+            let members: Vec<usize> = order.iter().copied().filter(|index| case.loads[*index].class == class).collect();
             for (rank, index) in members.iter().enumerate() {
                 load[*index] = class_price * (1.0 + 0.5 * rank as f64 / members.len() as f64);
             }

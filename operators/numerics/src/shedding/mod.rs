@@ -9,7 +9,7 @@
 mod tests;
 
 use crate::case::Case;
-use crate::dispatch::{self, DispatchError, Interval, Options, SHED_ORDER, StorageEnd};
+use crate::dispatch::{self, DispatchError, Interval, Options, SHED_ORDER, StorageEnd, in_shed_order};
 use gridflow_inputs::ids::LoadId;
 use gridflow_inputs::network::LoadClass;
 
@@ -91,12 +91,8 @@ pub fn plan(case: &Case, interval: &Interval, options: &Options) -> Result<ShedP
 }
 
 /// Loads that can be shed, in the order in which they are.
-fn order(case: &Case, interval: &Interval) -> Vec<usize> {
-    let mut loads: Vec<usize> = (0..case.loads.len()).filter(|load| interval.load_p[*load] > 0.0).collect();
-    let class = |load: usize| SHED_ORDER.iter().position(|class| *class == case.loads[load].class);
-    let cost = |load: usize| case.loads[load].interruption_cost_per_mwh;
-    loads.sort_by(|a, b| class(*a).cmp(&class(*b)).then(cost(*a).total_cmp(&cost(*b))).then(case.loads[*a].id.cmp(&case.loads[*b].id)));
-    loads
+fn order(case: &Case, interval: &Interval) -> impl Iterator<Item = usize> {
+    in_shed_order(case).into_iter().filter(|load| interval.load_p[*load] > 0.0)
 }
 
 /// Reductions that cover a deficit, one load after another.
@@ -113,7 +109,7 @@ fn in_order(case: &Case, interval: &Interval, deficit: f64) -> Vec<f64> {
 fn report(case: &Case, interval: &Interval, shed_p: Vec<f64>, deficit_mw: f64, reason: Option<Reason>) -> ShedPlan {
     let base = case.base_mva;
     let reduction = |load: usize| Reduction { load, id: case.loads[load].id, class: case.loads[load].class, shed_p: shed_p[load] };
-    let reductions: Vec<Reduction> = order(case, interval).into_iter().filter(|load| shed_p[*load] > NOISE).map(reduction).collect();
+    let reductions: Vec<Reduction> = order(case, interval).filter(|load| shed_p[*load] > NOISE).map(reduction).collect();
     let remaining = |class: LoadClass| {
         let loads = case.loads.iter().enumerate().filter(|(_, load)| load.class == class);
         (class, loads.map(|(load, _)| (interval.load_p[load] - shed_p[load]).max(0.0) * base).sum::<f64>())

@@ -1,6 +1,7 @@
 //! Power flow and estimation on published networks.
 
 mod estimation;
+mod measurements;
 mod power_flow;
 mod support;
 mod timing;

@@ -1,6 +1,6 @@
 //! How long a power flow and an estimate take: `cargo test --release -p gridflow-numerics --test grid timing -- --ignored --nocapture`.
 
-use crate::estimation::{all_kinds, flat, measured, readings, reference, truth};
+use crate::measurements::{all_kinds, flat, measured, readings, reference, truth};
 use crate::support::{Noise, published};
 use gridflow_numerics::case::MeasurementKind as Kind;
 use gridflow_numerics::{estimation, power_flow};
