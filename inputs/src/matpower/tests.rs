@@ -1,3 +1,5 @@
+//! The dialects of MATPOWER files, what is refused and where, and the published networks.
+
 use super::*;
 use crate::input::Input;
 use crate::network::{BusKind, EquipmentKind, Fuel, LoadClass};

@@ -1,3 +1,5 @@
+//! Series of both layouts: values where they belong in time, and errors that name the cell.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! The RTS-GMLC tables against the published unit-commitment instances, and what is refused.
+
 use super::*;
 use crate::network::Fuel;
 

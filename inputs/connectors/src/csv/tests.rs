@@ -1,3 +1,5 @@
+//! Bad lines, good lines, and what a historian may export: each line judged alone.
+
 use super::*;
 use gridflow_inputs::Input;
 use gridflow_inputs::input::{Measurement, Quality, Quantity, SwitchStatus};
