@@ -32,8 +32,6 @@ const RATING_MARGIN: f64 = 0.02;
 const VOLTAGE_MARGIN: f64 = 0.01;
 /// Rounding a value may be beyond its limit by, per unit.
 const TOLERANCE: f64 = 1e-6;
-/// Losses are below this share of load: units that run cover them when they have this much headroom.
-const LOSSES_MOST: f64 = 0.05;
 
 /// State of an island's arbiter: the set points that stand, and since when plans are refused.
 #[derive(Clone, Debug, Default)]
@@ -116,18 +114,17 @@ fn broken_units(case: &Case, flow: &PowerFlow) -> BTreeMap<LimitKey, Broken> {
     broken
 }
 
-/// Who covers the losses that a plan leaves open, by headroom. A weather-bounded unit has no more to give, and one that
-/// stands still below its least output would have to start first: they take part only when nobody else has room.
-fn participation(case: &Case) -> Slack {
+/// Who may cover the losses that a plan leaves open, by headroom, in order of preference. A weather-bounded unit has no
+/// more to give, and one that the plan lets stand still would have to start first.
+fn participations(case: &Case) -> Vec<Slack> {
     let steerable = |unit: &CaseGenerator| !unit.variable;
-    let runs = |unit: &CaseGenerator| steerable(unit) && (unit.p > TOLERANCE || unit.p_min <= 0.0);
+    // As the dispatch decides which units run.
+    let runs = |unit: &CaseGenerator| steerable(unit) && unit.p >= unit.p_min / 2.0;
     let headroom = |takes_part: &dyn Fn(&CaseGenerator) -> bool| -> Vec<f64> {
         case.generators.iter().map(|unit| if takes_part(unit) { (unit.p_max - unit.p).max(0.0) } else { 0.0 }).collect()
     };
-    let load: f64 = case.loads.iter().map(|load| load.p).sum();
-    let enough = |headroom: &Vec<f64>| headroom.iter().sum::<f64>() > (LOSSES_MOST * load).max(0.0);
-    let choices = [headroom(&runs), headroom(&steerable), headroom(&|_| true)];
-    choices.into_iter().find(enough).map_or(Slack::Distributed, Slack::Weighted)
+    let by_headroom = [headroom(&runs), headroom(&steerable)].into_iter().filter(|weights| weights.iter().sum::<f64>() > 0.0);
+    by_headroom.map(Slack::Weighted).chain([Slack::Distributed]).collect()
 }
 
 /// Lets each storage unit of a case give `p`, per unit, positive into the grid: the power flow knows loads only.
@@ -155,14 +152,24 @@ pub(crate) fn put_storage(case: &mut Case, p: &[f64]) {
 pub fn check(island: IslandId, case: &Case, point: &OperatingPoint<'_>, effect_ms: i64) -> Result<Check, String> {
     let (v, va) = point.voltages(case);
     let now = if point.is_complete(case) { broken_network(case, &v, &branch_flows(case, &v, &va)) } else { BTreeMap::new() };
-    let mut cache = power_flow::Cache::new();
-    let mut options = power_flow::Options { start: Start::Given { v, va }, slack: participation(case), ..power_flow::Options::default() };
-    let flow = power_flow::solve(case, &options, &mut cache)
-        .or_else(|_| {
-            options.start = Start::Flat;
-            power_flow::solve(case, &options, &mut cache)
-        })
-        .map_err(|error| error.to_string())?;
+    let mut found = Err("it has no unit".into());
+    for slack in participations(case) {
+        let mut cache = power_flow::Cache::new();
+        let mut options =
+            power_flow::Options { start: Start::Given { v: v.clone(), va: va.clone() }, slack, ..power_flow::Options::default() };
+        found = power_flow::solve(case, &options, &mut cache)
+            .or_else(|_| {
+                options.start = Start::Flat;
+                power_flow::solve(case, &options, &mut cache)
+            })
+            .map_err(|error| error.to_string());
+        // What runs may have too little room for the losses; then others help.
+        let overloaded = |(unit, p): (&CaseGenerator, &f64)| *p > unit.p_max + TOLERANCE;
+        if found.as_ref().is_ok_and(|flow| !case.generators.iter().zip(&flow.generator_p).any(overloaded)) {
+            break;
+        }
+    }
+    let flow = found?;
     let mut broken = broken_network(case, &flow.v, &flow.flows);
     broken.extend(broken_units(case, &flow));
     let violations = broken
@@ -336,9 +343,11 @@ mod tests {
             (unit.p, unit.p_min, unit.p_max, unit.variable) = (p, p_min, p_max, variable);
         }
         case.generators.truncate(4);
-        assert_eq!(participation(&case), Slack::Weighted(vec![1.0, 0.0, 0.0, 0.0]));
+        let by_headroom = |weights: [f64; 4]| Slack::Weighted(weights.to_vec());
+        let expected = [by_headroom([1.0, 0.0, 0.0, 0.0]), by_headroom([1.0, 1.0, 0.0, 0.0]), Slack::Distributed];
+        assert_eq!(participations(&case), expected);
         // When what runs is full, one that stands still is better than none.
         case.generators[0].p = 3.0;
-        assert_eq!(participation(&case), Slack::Weighted(vec![0.0, 1.0, 0.0, 0.0]));
+        assert_eq!(participations(&case), [by_headroom([0.0, 1.0, 0.0, 0.0]), Slack::Distributed]);
     }
 }
