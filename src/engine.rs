@@ -12,12 +12,11 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
-use gridflow_dataflows::region::{self, Leads};
+use gridflow_dataflows::region::{self, Leads, Pools};
 use gridflow_inputs::log::{EpochBatch, LogError};
 use gridflow_inputs::{Epoch, Input, Sequenced};
 use gridflow_operators::seal::Sealed;
 use gridflow_operators::sealed::{Clock, Feed};
-use gridflow_operators::solver::Pool;
 use timely::dataflow::operators::{Input as _, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
@@ -123,7 +122,8 @@ where
     I: Iterator<Item = Result<EpochBatch, LogError>> + Send,
 {
     let workers = config.workers.max(1);
-    let pool = pool::start(workers, config.delay_seed).map_err(|error| EngineError::Start(error.to_string()))?;
+    let pool = |name| pool::start(name, workers, config.delay_seed).map_err(|error| EngineError::Start(error.to_string()));
+    let pools = Pools { stability: pool("stability")?, economy: pool("economy")? };
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded::<Told>(READ_AHEAD)).unzip();
     let (sealed_sender, sealed_receiver) = bounded::<Sealed>(JOURNAL_QUEUE);
     let wakers: Arc<Mutex<Vec<Thread>>> = Arc::default();
@@ -143,7 +143,7 @@ where
             registered.lock().expect("no worker panics while it registers").push(thread);
             let local = worker.index() % workers;
             let receiver = receivers.lock().expect("no worker panics while it registers")[local].take().expect("one receiver a worker");
-            work(worker, &receiver, &pool, &sealed_sender);
+            work(worker, &receiver, &pools, &sealed_sender);
         })
         .map_err(EngineError::Start)?;
 
@@ -232,7 +232,7 @@ fn wait_until(due: Duration, watch: &Stopwatch, stop: &AtomicBool) {
 }
 
 /// A worker's life: feed a share of each epoch, let the dataflow work, stop when all streams have sealed the last one.
-fn work(worker: &mut Worker, receiver: &Receiver<Told>, pool: &Pool, sealed: &Sender<Sealed>) {
+fn work(worker: &mut Worker, receiver: &Receiver<Told>, pools: &Pools, sealed: &Sender<Sealed>) {
     let (index, peers) = (worker.index() as u64, worker.peers());
     let sealed = sealed.clone();
     let progress = ProbeHandle::new();
@@ -240,7 +240,7 @@ fn work(worker: &mut Worker, receiver: &Receiver<Told>, pool: &Pool, sealed: &Se
     let dataflow = worker.next_dataflow_index();
     worker.dataflow::<Epoch, _, _>(|scope| {
         let feed = scope.input_from(&mut input);
-        region::build(feed, Leads::default(), pool, move |row| {
+        region::build(feed, Leads::default(), pools, move |row| {
             // Fails only when the journal is gone, which only a panic can cause, and that ends the process.
             let _ = sealed.send(row);
         })

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use gridflow_operators::solver::Pool;
 
-/// Starts a pool of `threads` threads; they end when the last handle is dropped.
+/// Starts a pool of `threads` threads, named after what it is for; they end when the last handle is dropped.
 ///
 /// `delay_seed`, for tests, makes each job wait a few milliseconds, differently for each: what a busy machine does.
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn start(threads: usize, delay_seed: Option<u64>) -> std::io::Result<Pool> {
+pub fn start(name: &str, threads: usize, delay_seed: Option<u64>) -> std::io::Result<Pool> {
     let (sender, receiver) = crossbeam_channel::unbounded::<Box<dyn FnOnce() + Send>>();
     for index in 0..threads.max(1) {
         let receiver = receiver.clone();
-        std::thread::Builder::new().name(format!("gridflow:solve-{index}")).spawn(move || {
+        std::thread::Builder::new().name(format!("gridflow:{name}-{index}")).spawn(move || {
             for job in receiver {
                 job();
             }

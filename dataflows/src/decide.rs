@@ -7,12 +7,12 @@ use gridflow_operators::dispatch::{DispatchRow, solve_dispatch};
 use gridflow_operators::grid::{GridRow, solver_rows};
 use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::shedding::solve_shedding;
-use gridflow_operators::solver::{Pool, SolverInput, solver};
+use gridflow_operators::solver::{SolverInput, solver};
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::{Broadcast, Map};
 
 use crate::observe::{Observed, on_timer, shared_region};
-use crate::region::Leads;
+use crate::region::{Leads, Pools};
 
 /// What deciding gives.
 pub struct Decided<'scope> {
@@ -30,14 +30,15 @@ pub fn build<'scope>(
     observed: &Observed<'scope>,
     forecasts: Changes<'scope, Forecast>,
     leads: Leads,
-    pool: &Pool,
+    pools: &Pools,
 ) -> Decided<'scope> {
     let worker = feed.scope().index() as u64;
     let changed = observed.changed.clone().map(|island| SolverInput::<GridRow>::Trigger { key: island.0 });
     let timer = on_timer::<GridRow>(feed.clone(), Timer::Dispatch);
     let known = solver_rows(observed.grid.clone().concat(observed.states.clone())).concat(shared_region(feed));
 
-    let stable = solver(known.clone().concat(changed.clone()).concat(timer.clone()), "Shedding", 0, pool.clone(), solve_shedding());
+    let stable =
+        solver(known.clone().concat(changed.clone()).concat(timer.clone()), "Shedding", 0, pools.stability.clone(), solve_shedding());
     let sheds = stable.clone().flat_map(|row| match row {
         Output::Shed(row) => Some((row.island, GridRow::Shed(row))),
         _ => None,
@@ -50,7 +51,7 @@ pub fn build<'scope>(
         known.clone().concat(forecasts).concat(changed).concat(timer),
         "Dispatch",
         leads.dispatch_ms,
-        pool.clone(),
+        pools.economy.clone(),
         solve_dispatch(),
     );
     let plans = planned.clone().inner.flat_map(|(row, _, change)| match row {
@@ -60,7 +61,7 @@ pub fn build<'scope>(
         }
         DispatchRow::Row(_) => Vec::new(),
     });
-    let passed = solver(known.concat(plans), "Arbiter", 0, pool.clone(), solve_arbiter());
+    let passed = solver(known.concat(plans), "Arbiter", 0, pools.stability.clone(), solve_arbiter());
 
     let is_outcome = |row: &Output| matches!(row, Output::Outcome(_));
     let plan_rows = planned.flat_map(|row| match row {

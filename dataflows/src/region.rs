@@ -22,14 +22,28 @@ impl Default for Leads {
     }
 }
 
+/// Threads for solves: what keeps the grid stable never queues behind what makes it cheap.
+#[derive(Clone)]
+pub struct Pools {
+    /// Estimation, shedding, and the check of plans.
+    pub stability: Pool,
+    /// Forecasts and dispatch.
+    pub economy: Pool,
+}
+
 /// Builds a region. `take` gets every sealed epoch of every stream, on the first worker; the frontier of the result
 /// tells how far all streams are sealed.
-pub fn build<'scope>(feed: Rows<'scope, Feed>, leads: Leads, pool: &Pool, take: impl FnMut(Sealed) + Clone + 'static) -> Rows<'scope, ()> {
+pub fn build<'scope>(
+    feed: Rows<'scope, Feed>,
+    leads: Leads,
+    pools: &Pools,
+    take: impl FnMut(Sealed) + Clone + 'static,
+) -> Rows<'scope, ()> {
     let scope = feed.scope();
     let (feed, refused) = hygiene(feed);
-    let observed = observe::build(feed.clone(), pool);
-    let predicted = predict::build(feed.clone(), observed.figures.clone(), pool);
-    let decided = decide::build(feed, &observed, predicted.forecasts.clone(), leads, pool);
+    let observed = observe::build(feed.clone(), &pools.stability);
+    let predicted = predict::build(feed.clone(), observed.figures.clone(), &pools.economy);
+    let decided = decide::build(feed, &observed, predicted.forecasts.clone(), leads, pools);
 
     let outcomes = observed.outcomes.concat(predicted.outcomes).concat(decided.outcomes);
     let groups: [(&str, Changes<'scope, _>); 6] = [

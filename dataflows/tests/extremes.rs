@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use gridflow_dataflows::region::{self, Leads};
+use gridflow_dataflows::region::{self, Leads, Pools};
 use gridflow_inputs::ids::{FeederId, SensorId, SourceId, ZoneId};
 use gridflow_inputs::input::{History, Measurement, Quality, Quantity, Region, Sensor, StorageTelemetry, Tick, Timer, WeatherForecast};
 use gridflow_inputs::matpower::{self, IEEE14};
@@ -212,7 +212,7 @@ fn run(log: &[(Epoch, Vec<Input>)]) -> Vec<(Epoch, Output, i64)> {
             let take = move |sealed: gridflow_operators::seal::Sealed| {
                 kept.borrow_mut().extend(sealed.rows.into_iter().map(|(row, change)| (sealed.epoch, row, change)));
             };
-            region::build(feed, Leads::default(), &inline_pool(), take).probe().0
+            region::build(feed, Leads::default(), &Pools { stability: inline_pool(), economy: inline_pool() }, take).probe().0
         });
         for (epoch, rows) in &log {
             input.advance_to(*epoch);

@@ -23,7 +23,7 @@ use crate::decision::{Failure, ForecastSeries, Outcome, Output, PriceSignal, Sol
 use crate::estimation::island_case;
 use crate::features::quarter_of;
 use crate::grid::{GridRow, IslandRows};
-use crate::operating_point::OperatingPoint;
+use crate::operating_point::{OperatingPoint, too_early};
 use crate::solver::{Answer, Problem, Solve};
 use crate::telemetry::INTERVAL_MS;
 
@@ -133,11 +133,8 @@ impl<'a> Island<'a> {
             }
         }
         let initial = case.generators.iter().map(|unit| point.generation(&case, unit.id)).collect::<Option<Vec<_>>>();
-        let available: Vec<f64> = case
-            .generators
-            .iter()
-            .map(|unit| if unit.variable { point.generation(&case, unit.id).unwrap_or(0.0).clamp(0.0, unit.p_max) } else { f64::INFINITY })
-            .collect();
+        let available: Vec<f64> =
+            case.generators.iter().map(|unit| if unit.variable { point.available(&case, unit) } else { f64::INFINITY }).collect();
         let with_losses = 1.0 + point.loss_share(&case);
         let mut ratios: BTreeMap<ZoneId, [f64; INTERVALS_MS.len()]> = BTreeMap::new();
         for bus in &case.buses {
@@ -274,7 +271,7 @@ fn dispatch(problem: Problem<GridRow, DispatchState>) -> Answer<DispatchState, D
     }
     let mut failed = None;
     match Island::new(&rows, now_ms, state.mean_price) {
-        _ if rows.estimate.is_none() => failed = Some((Failure::NoData, 0, "there is no estimate to start from yet".into())),
+        _ if too_early(&rows, now_ms) => failed = Some((Failure::NoData, 0, "there is no estimate to start from yet".into())),
         Err(why) => failed = Some((Failure::BadNetwork, 0, why)),
         Ok(mut solver) => match solver.plan(island, effect_ms) {
             Err(error) => {

@@ -14,6 +14,7 @@ use timely::dataflow::operators::vec::Map;
 
 use crate::decision::{Output, Reason, Rejected};
 use crate::sealed::{Feed, Rows};
+use crate::telemetry::FUTURE_MS;
 
 /// The number for which a row is malformed, if it is.
 #[must_use]
@@ -70,10 +71,27 @@ fn about(row: &Input) -> (u32, SourceId) {
     (subject, SourceId(0))
 }
 
-fn rejected(row: &Sequenced, detail: i64) -> Output {
+/// Why a row is refused at the door, with the number that says so.
+///
+/// Besides malformed rows these are reports ahead of their arrival, where the newest holds: one of the far future would
+/// keep out all that come after it. Readings and switch statuses are refused for it where their sensor or switch is known.
+#[must_use]
+pub fn refusal(row: &Sequenced) -> Option<(Reason, i64)> {
+    let reported_ms = match &row.input {
+        Input::StorageTelemetry(row) => Some(row.event_ms),
+        Input::WeatherObservation(row) => Some(row.event_ms),
+        Input::WeatherForecast(row) => Some(row.issued_at_ms),
+        Input::History(row) => Some(row.start_ms),
+        _ => None,
+    };
+    let ahead = reported_ms.filter(|event_ms| *event_ms > row.epoch as i64 + FUTURE_MS).map(|event_ms| (Reason::Future, event_ms));
+    malformed(&row.input).map(|detail| (Reason::Malformed, detail)).or(ahead)
+}
+
+fn rejected(row: &Sequenced, (reason, detail): (Reason, i64)) -> Output {
     let (subject, source) = about(&row.input);
     let kind = row.input.kind() as u8;
-    Rejected { epoch: row.epoch, sequence: row.sequence, kind, source, subject, reason: Reason::Malformed, detail }.into()
+    Rejected { epoch: row.epoch, sequence: row.sequence, kind, source, subject, reason, detail }.into()
 }
 
 /// What is sound of a feed, and a row of `rejected` for each row that is not.
@@ -87,7 +105,7 @@ pub fn hygiene<'scope>(feed: Rows<'scope, Feed>) -> (Rows<'scope, Feed>, Rows<'s
     let (sound, refused) = feed.ok_err::<Vec<Feed>, _, Vec<Option<Output>>, _, _>(move |feed| match &feed {
         Feed::Row(row) => {
             within(row.epoch);
-            malformed(&row.input).map_or(Ok(()), |detail| Err(Some(rejected(row, detail)))).map(|()| feed)
+            refusal(row).map_or(Ok(()), |why| Err(Some(rejected(row, why)))).map(|()| feed)
         }
         Feed::Everywhere(_, row) => match malformed(row) {
             Some(_) => Err(None),

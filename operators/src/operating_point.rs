@@ -10,12 +10,16 @@ use gridflow_inputs::ids::{BusId, GeneratorId, LoadId};
 use gridflow_inputs::input::Quantity;
 use gridflow_inputs::network::EquipmentKind;
 use gridflow_inputs::units::{MilliVars, MilliWatts};
-use gridflow_numerics::case::Case;
+use gridflow_numerics::case::{Case, CaseGenerator};
 
 use crate::decision::BusState;
 use crate::grid::IslandRows;
 use crate::telemetry::STALE_MS;
 
+/// How long the last output of a wind or solar unit says what it can give: a lost meter must not look like a calm.
+const AVAILABILITY_MS: i64 = 300_000;
+/// How long decisions wait for an estimate after an island came up or changed, before meters and nominal values do.
+const PATIENCE_MS: i64 = 60_000;
 /// Losses beyond this share of load are an error of measurement, not of the grid.
 const LOSS_SHARE_MAX: f64 = 0.2;
 /// Losses as a share of load where they cannot be told: what transmission networks usually lose.
@@ -25,7 +29,16 @@ const LOSS_SHARE_UNKNOWN: f64 = 0.02;
 #[derive(Debug)]
 pub struct OperatingPoint<'a> {
     readings: BTreeMap<(Quantity, EquipmentKind, u32), i64>,
+    /// Output of units, for a while longer.
+    outputs: BTreeMap<u32, i64>,
     states: BTreeMap<BusId, &'a BusState>,
+}
+
+/// Whether there is no estimate yet and one may still be expected: decisions on nominal values alone would shed load that
+/// nobody has to miss.
+#[must_use]
+pub fn too_early(rows: &IslandRows, now_ms: i64) -> bool {
+    rows.estimate.is_none() && rows.island.is_none_or(|island| now_ms - island.changed_ms < PATIENCE_MS)
 }
 
 impl<'a> OperatingPoint<'a> {
@@ -35,6 +48,12 @@ impl<'a> OperatingPoint<'a> {
         let fresh = rows.readings.iter().filter(|reading| now_ms - reading.event_ms <= STALE_MS);
         let readings =
             fresh.map(|reading| ((reading.sensor.quantity, reading.sensor.element, reading.sensor.element_id), reading.value)).collect();
+        let outputs = rows
+            .readings
+            .iter()
+            .filter(|reading| reading.sensor.quantity == Quantity::ActiveGeneration && now_ms - reading.event_ms <= AVAILABILITY_MS)
+            .map(|reading| (reading.sensor.element_id, reading.value))
+            .collect();
         let mut states = BTreeMap::new();
         let changed_ms = rows.island.map_or(i64::MIN, |island| island.changed_ms);
         // An estimate made before a switch is of another network: a unit that has tripped still feeds its bus in it.
@@ -43,7 +62,7 @@ impl<'a> OperatingPoint<'a> {
             let known = estimate.buses.iter().filter(|state| estimate.unobservable.binary_search(&state.bus).is_err());
             states.extend(known.map(|state| (state.bus, state)));
         }
-        Self { readings, states }
+        Self { readings, outputs, states }
     }
 
     /// Voltage magnitude (per unit) and angle of each bus, at the estimate where there is one.
@@ -81,6 +100,13 @@ impl<'a> OperatingPoint<'a> {
     pub fn generation(&self, case: &Case, unit: GeneratorId) -> Option<f64> {
         let value = self.readings.get(&(Quantity::ActiveGeneration, EquipmentKind::Generator, unit.0))?;
         Some(MilliWatts(*value).mw() / case.base_mva)
+    }
+
+    /// What a weather-bounded unit can give, per unit: what it gave last, for as long as weather may be thought to hold.
+    #[must_use]
+    pub fn available(&self, case: &Case, unit: &CaseGenerator) -> f64 {
+        let output = self.outputs.get(&unit.id.0).map_or(0.0, |value| MilliWatts(*value).mw() / case.base_mva);
+        output.clamp(0.0, unit.p_max.max(0.0))
     }
 
     fn metered(&self, case: &Case, load: LoadId) -> Option<(f64, f64)> {

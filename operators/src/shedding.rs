@@ -16,7 +16,7 @@ use crate::arbiter;
 use crate::decision::{Failure, Outcome, Output, Shed, ShedReason, Solver, Violation};
 use crate::estimation::island_case;
 use crate::grid::{GridRow, IslandRows};
-use crate::operating_point::OperatingPoint;
+use crate::operating_point::{OperatingPoint, too_early};
 use crate::solver::{Answer, Problem, Solve};
 
 /// Length of the interval a cut is planned for, hours: until the next dispatch.
@@ -44,7 +44,7 @@ pub struct SheddingState {
 }
 
 fn cut(island: IslandId, now_ms: i64, rows: &IslandRows) -> Result<Vec<Output>, (Failure, String)> {
-    if rows.estimate.is_none() {
+    if too_early(rows, now_ms) {
         return Err((Failure::NoData, "there is no estimate to start from yet".into()));
     }
     let bad = |why: String| (Failure::BadNetwork, why);
@@ -62,7 +62,7 @@ fn cut(island: IslandId, now_ms: i64, rows: &IslandRows) -> Result<Vec<Output>, 
     let mut interval = Interval::of(&case, HOURS);
     interval.load_p.iter_mut().for_each(|p| *p *= with_losses);
     for (available, unit) in interval.available_p.iter_mut().zip(&case.generators).filter(|(_, unit)| unit.variable) {
-        *available = point.generation(&case, unit.id).unwrap_or(0.0).clamp(0.0, unit.p_max);
+        *available = point.available(&case, unit);
     }
     // Units can be stopped before load is cut; ramps do not bind an emergency plan.
     interval.p_bounds = Some(case.generators.iter().map(|unit| (unit.p_min.min(0.0), unit.p_max)).collect());

@@ -10,7 +10,7 @@ use gridflow_inputs::{input, row};
 use gridflow_operators::accounts::{AccountInput, accounts};
 use gridflow_operators::decision::{Kpi, Measure, Output, Reason, Rejected};
 use gridflow_operators::features::{Part, figure_part};
-use gridflow_operators::hygiene::{hygiene, malformed};
+use gridflow_operators::hygiene::{hygiene, malformed, refusal};
 use gridflow_operators::sealed::{Clock, Feed};
 use gridflow_operators::telemetry::Partial;
 use proptest::prelude::*;
@@ -70,7 +70,7 @@ fn readings_are_left_to_telemetry_which_knows_their_sensors() {
 proptest! {
     #[test]
     fn every_row_passes_or_is_refused_and_none_vanishes(row in strategy::input()) {
-        let expected = malformed(&row);
+        let expected = refusal(&Sequenced { epoch: 0, sequence: 7, input: row.clone() });
         let (sound, refused) = pass(vec![fed(row.clone())]);
         prop_assert_eq!((sound.len(), refused.len()), if expected.is_some() { (0, 1) } else { (1, 0) });
         prop_assert!(expected.is_some() || matches!(row, Input::Measurement(_)) || row.implausible().is_none());
