@@ -114,17 +114,20 @@ fn broken_units(case: &Case, flow: &PowerFlow) -> BTreeMap<LimitKey, Broken> {
     broken
 }
 
-/// Who may cover the losses that a plan leaves open, by headroom, in order of preference. A weather-bounded unit has no
-/// more to give, and one that the plan lets stand still would have to start first.
+/// Who may cover what a plan leaves open, in order of preference: units that run and can be steered, by the room they have
+/// upwards (losses were planned too small) or downwards (too large); then all that can be steered. A weather-bounded unit
+/// has no more to give, and one that the plan lets stand still would have to start first.
 fn participations(case: &Case) -> Vec<Slack> {
     let steerable = |unit: &CaseGenerator| !unit.variable;
     // As the dispatch decides which units run.
     let runs = |unit: &CaseGenerator| steerable(unit) && unit.p >= unit.p_min / 2.0;
-    let headroom = |takes_part: &dyn Fn(&CaseGenerator) -> bool| -> Vec<f64> {
-        case.generators.iter().map(|unit| if takes_part(unit) { (unit.p_max - unit.p).max(0.0) } else { 0.0 }).collect()
+    let weights = |takes_part: &dyn Fn(&CaseGenerator) -> bool, room: &dyn Fn(&CaseGenerator) -> f64| -> Vec<f64> {
+        case.generators.iter().map(|unit| if takes_part(unit) { room(unit).max(0.0) } else { 0.0 }).collect()
     };
-    let by_headroom = [headroom(&runs), headroom(&steerable)].into_iter().filter(|weights| weights.iter().sum::<f64>() > 0.0);
-    by_headroom.map(Slack::Weighted).chain([Slack::Distributed]).collect()
+    let up = |unit: &CaseGenerator| unit.p_max - unit.p;
+    let down = |unit: &CaseGenerator| unit.p - unit.p_min.max(0.0);
+    let choices = [weights(&runs, &up), weights(&runs, &down), weights(&steerable, &up), weights(&steerable, &down)];
+    choices.into_iter().filter(|weights| weights.iter().sum::<f64>() > 0.0).map(Slack::Weighted).chain([Slack::Distributed]).collect()
 }
 
 /// Lets each storage unit of a case give `p`, per unit, positive into the grid: the power flow knows loads only.
@@ -163,9 +166,9 @@ pub fn check(island: IslandId, case: &Case, point: &OperatingPoint<'_>, effect_m
                 power_flow::solve(case, &options, &mut cache)
             })
             .map_err(|error| error.to_string());
-        // What runs may have too little room for the losses; then others help.
-        let overloaded = |(unit, p): (&CaseGenerator, &f64)| *p > unit.p_max + TOLERANCE;
-        if found.as_ref().is_ok_and(|flow| !case.generators.iter().zip(&flow.generator_p).any(overloaded)) {
+        // What runs may have too little room; then others help.
+        let beyond = |(unit, p): (&CaseGenerator, &f64)| *p > unit.p_max + TOLERANCE || *p < unit.p_min.min(0.0) - TOLERANCE;
+        if found.as_ref().is_ok_and(|flow| !case.generators.iter().zip(&flow.generator_p).any(beyond)) {
             break;
         }
     }
