@@ -346,11 +346,12 @@ mod tests {
             (unit.p, unit.p_min, unit.p_max, unit.variable) = (p, p_min, p_max, variable);
         }
         case.generators.truncate(4);
-        let by_headroom = |weights: [f64; 4]| Slack::Weighted(weights.to_vec());
-        let expected = [by_headroom([1.0, 0.0, 0.0, 0.0]), by_headroom([1.0, 1.0, 0.0, 0.0]), Slack::Distributed];
-        assert_eq!(participations(&case), expected);
+        let weighted = |weights: [f64; 4]| Slack::Weighted(weights.to_vec());
+        let (up, down) = (weighted([1.0, 0.0, 0.0, 0.0]), weighted([1.5, 0.0, 0.0, 0.5 - 0.2]));
+        assert_eq!(participations(&case), [up, down.clone(), weighted([1.0, 1.0, 0.0, 0.0]), down, Slack::Distributed]);
         // When what runs is full, one that stands still is better than none.
         case.generators[0].p = 3.0;
-        assert_eq!(participations(&case), [by_headroom([0.0, 1.0, 0.0, 0.0]), Slack::Distributed]);
+        let down = weighted([2.5, 0.0, 0.0, 0.5 - 0.2]);
+        assert_eq!(participations(&case), [down.clone(), weighted([0.0, 1.0, 0.0, 0.0]), down, Slack::Distributed]);
     }
 }
