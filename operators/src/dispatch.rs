@@ -19,12 +19,13 @@ use gridflow_numerics::pricing::{Shortage, zone_signal};
 use serde::{Deserialize, Serialize};
 
 use crate::arbiter;
-use crate::decision::{Failure, ForecastSeries, Outcome, Output, PriceSignal, Solver, StoragePlan, ViolationKind};
+use crate::decision::{Failure, ForecastSeries, Output, PriceSignal, Solver, StoragePlan, ViolationKind};
 use crate::estimation::island_case;
 use crate::features::quarter_of;
 use crate::grid::{GridRow, IslandRows};
 use crate::operating_point::{OperatingPoint, too_early};
 use crate::solver::{Answer, Problem, Solve};
+use crate::standing::Standing;
 use crate::telemetry::INTERVAL_MS;
 
 /// Length of the binding interval and of those looked ahead to, milliseconds.
@@ -88,7 +89,7 @@ pub struct DispatchState {
     mean_price: Option<f64>,
     /// The last plan, which stands when there is no new one.
     plan: Option<Plan>,
-    failure: Option<(Failure, i64)>,
+    failure: Standing,
 }
 
 /// Ratio of a zone's forecast at each interval to now, 1 where there is none.
@@ -323,14 +324,8 @@ fn dispatch(problem: Problem<GridRow, DispatchState>) -> Answer<DispatchState, D
         },
     }
     let mut answer: Vec<DispatchRow> = state.plan.iter().cloned().map(DispatchRow::Plan).collect();
-    state.failure = failed.as_ref().map(|(failure, ..)| match state.failure {
-        Some((before, since_ms)) if before == *failure => (before, since_ms),
-        _ => (*failure, now_ms),
-    });
-    if let (Some((failure, iterations, why)), Some((_, since_ms))) = (failed, state.failure) {
-        let message = format!("dispatch of island {island}: {why}");
-        answer.push(DispatchRow::Row(Outcome { solver: Solver::Dispatch, key: island.0, since_ms, failure, iterations, message }.into()));
-    }
+    let failed = failed.map(|(failure, iterations, why)| (failure, iterations, format!("dispatch of island {island}: {why}")));
+    answer.extend(state.failure.outcome(Solver::Dispatch, island.0, now_ms, failed).map(|row| DispatchRow::Row(row.into())));
     Answer { previous: state, rows: answer }
 }
 

@@ -16,9 +16,10 @@ use gridflow_numerics::case::{Case, CaseMeasurement, MeasurementKind};
 use gridflow_numerics::estimation::{self, EstimationError};
 
 use crate::audit::{Used, UsedReading};
-use crate::decision::{BusState, Estimate, EstimateResidual, Failure, Outcome, Output, Solver};
+use crate::decision::{BusState, Estimate, EstimateResidual, Failure, Output, Solver};
 use crate::grid::{GridRow, IslandRows};
 use crate::solver::{Answer, Problem, Solve};
+use crate::standing::{Failed, Standing};
 use crate::telemetry::{Reading, STALE_MS};
 
 /// Standard deviation of a zero injection, per unit: far below any meter's, far above rounding.
@@ -44,8 +45,8 @@ pub struct EstimationState {
     voltages: BTreeMap<BusId, (f64, f64)>,
     /// The last good answer.
     good: Vec<EstimationRow>,
-    /// The present failure and since when.
-    failure: Option<(Failure, i64)>,
+    /// The present failure.
+    failure: Standing,
     /// Speeds up the next solve, never changes it.
     cached: Option<Cached>,
 }
@@ -159,18 +160,9 @@ fn estimate(problem: Problem<GridRow, EstimationState>) -> Answer<EstimationStat
         Err(failure) => failed = Some(failure),
     }
     let mut answer = state.good.clone();
-    state.failure = failed.as_ref().map(|(failure, ..)| match state.failure {
-        Some((before, since_ms)) if before == *failure => (before, since_ms),
-        _ => (*failure, tick_ms),
-    });
-    if let (Some((failure, iterations, message)), Some((_, since_ms))) = (failed, state.failure) {
-        let outcome = Outcome { solver: Solver::Estimation, key: island.0, since_ms, failure, iterations, message };
-        answer.push(EstimationRow::Row(outcome.into()));
-    }
+    answer.extend(state.failure.outcome(Solver::Estimation, island.0, tick_ms, failed).map(|row| EstimationRow::Row(row.into())));
     Answer { previous: state, rows: answer }
 }
-
-type Failed = (Failure, u32, String);
 
 fn solve(
     island: IslandId,

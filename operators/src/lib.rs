@@ -18,4 +18,5 @@ pub mod seal;
 pub mod sealed;
 pub mod shedding;
 pub mod solver;
+mod standing;
 pub mod telemetry;

@@ -13,11 +13,12 @@ use gridflow_numerics::dispatch::{DispatchError, Interval, Options};
 use gridflow_numerics::shedding::{Reason, plan};
 
 use crate::arbiter;
-use crate::decision::{Failure, Outcome, Output, Shed, ShedReason, Solver, Violation};
+use crate::decision::{Failure, Output, Shed, ShedReason, Solver, Violation};
 use crate::estimation::island_case;
 use crate::grid::{GridRow, IslandRows};
 use crate::operating_point::{OperatingPoint, too_early};
 use crate::solver::{Answer, Problem, Solve};
+use crate::standing::Standing;
 
 /// Length of the interval a cut is planned for, hours: until the next dispatch.
 const HOURS: f64 = 1.0 / 12.0;
@@ -40,7 +41,7 @@ pub fn apply(sheds: &[Shed], case: &mut Case) {
 #[derive(Clone, Debug, Default)]
 pub struct SheddingState {
     cut: Vec<Output>,
-    failure: Option<(Failure, i64)>,
+    failure: Standing,
 }
 
 fn cut(island: IslandId, now_ms: i64, rows: &IslandRows) -> Result<Vec<Output>, (Failure, String)> {
@@ -127,14 +128,8 @@ fn shed(problem: Problem<GridRow, SheddingState>) -> Answer<SheddingState, Outpu
         Err(failed) => Some(failed),
     };
     let mut answer = state.cut.clone();
-    state.failure = failed.as_ref().map(|(failure, _)| match state.failure {
-        Some((before, since_ms)) if before == *failure => (before, since_ms),
-        _ => (*failure, now_ms),
-    });
-    if let (Some((failure, why)), Some((_, since_ms))) = (failed, state.failure) {
-        let message = format!("shedding of island {island}: {why}");
-        answer.push(Outcome { solver: Solver::Shedding, key: island.0, since_ms, failure, iterations: 0, message }.into());
-    }
+    let failed = failed.map(|(failure, why)| (failure, 0, format!("shedding of island {island}: {why}")));
+    answer.extend(state.failure.outcome(Solver::Shedding, island.0, now_ms, failed).map(Output::from));
     Answer { previous: state, rows: answer }
 }
 
