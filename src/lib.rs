@@ -12,6 +12,7 @@ pub mod recording;
 pub mod replay;
 pub mod sequencer;
 pub mod simulate;
+pub mod workload;
 
 /// Exit code of a run that did what was asked.
 pub const EXIT_DONE: i32 = 0;
