@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Parser;
 use gridflow::workload::{START_MS, Targets, WorkloadConfig, write};
 use serde_json::Value;
-use support::machine::{children_cpu_seconds, line, load, median};
+use support::machine::{children_cpu_seconds, is_measuring, line, load, median};
 
 /// Sensors of all runs.
 const SENSORS: u32 = 100_000;
@@ -146,14 +146,14 @@ fn paced(dir: &Path, arguments: &Arguments, judged: bool) {
 }
 
 fn main() {
-    let arguments = Arguments::parse();
     let dir = tempfile::tempdir().expect("a temporary directory");
-    // `cargo test --benches` runs this too: digests must agree, a measurement there means nothing.
-    if !arguments.bench {
+    if !is_measuring() {
+        // Under `cargo test` digests must agree.
         let log = record(dir.path(), WorkloadConfig { minutes: 1, sensors: 100, ..WorkloadConfig::default() });
         flat_out(&log, &[1, 2], 1);
         return;
     }
+    let arguments = Arguments::parse();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let quiet = load().is_some_and(|load| load < 0.5 * cores as f64);
     let judged = quiet || arguments.judge;

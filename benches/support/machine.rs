@@ -39,6 +39,12 @@ pub fn line() -> String {
     format!("{model}, {cores} cores, {memory}, load {load}")
 }
 
+/// Whether this is a run of `cargo bench` (or of one program alone): the only kind with options. `cargo test --benches` runs
+/// benches too, perhaps with options of the test harness; a measurement there means nothing.
+pub fn is_measuring() -> bool {
+    std::env::args().any(|argument| argument == "--bench" || argument == "--once")
+}
+
 /// The median of some numbers.
 pub fn median(mut numbers: Vec<f64>) -> f64 {
     assert!(!numbers.is_empty(), "the median of nothing");
