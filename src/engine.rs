@@ -17,6 +17,7 @@ use gridflow_inputs::log::{EpochBatch, LogError};
 use gridflow_inputs::{Epoch, Input, Sequenced};
 use gridflow_operators::seal::Sealed;
 use gridflow_operators::sealed::{Clock, Feed};
+use gridflow_operators::state::Registry;
 use timely::dataflow::operators::{Input as _, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
@@ -235,12 +236,13 @@ fn wait_until(due: Duration, watch: &Stopwatch, stop: &AtomicBool) {
 fn work(worker: &mut Worker, receiver: &Receiver<Told>, pools: &Pools, sealed: &Sender<Sealed>) {
     let (index, peers) = (worker.index() as u64, worker.peers());
     let sealed = sealed.clone();
+    let registry = Registry::new(worker.index(), peers, None);
     let progress = ProbeHandle::new();
     let mut input: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Feed>>> = InputHandle::new_with_builder();
     let dataflow = worker.next_dataflow_index();
     worker.dataflow::<Epoch, _, _>(|scope| {
         let feed = scope.input_from(&mut input);
-        region::build(feed, Leads::default(), pools, move |row| {
+        region::build(feed, Leads::default(), pools, &registry, move |row| {
             // Fails only when the journal is gone, which only a panic can cause, and that ends the process.
             let _ = sealed.send(row);
         })
@@ -291,8 +293,9 @@ fn feed_share(
     for (place, (sequence, row)) in batch.rows.iter().enumerate() {
         match row {
             Input::Tick(tick) => ticks.push(tick.clone()),
-            Input::Region(_) => input.send(Feed::Everywhere(index, row.clone())),
-            Input::Generator(_) => input.send(Feed::Everywhere(index, row.clone())),
+            Input::Region(_) | Input::Generator(_) => {
+                input.send(Feed::Everywhere(index, Sequenced { epoch, sequence: *sequence, input: row.clone() }));
+            }
             _ => {}
         }
         if place % peers == index as usize {

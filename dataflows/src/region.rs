@@ -2,9 +2,11 @@
 
 use gridflow_operators::grid::changes;
 use gridflow_operators::hygiene::hygiene;
+use gridflow_operators::kept::region;
 use gridflow_operators::seal::{Sealed, seal};
 use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::solver::Pool;
+use gridflow_operators::state::Registry;
 use timely::dataflow::operators::Concatenate;
 
 use crate::{decide, observe, predict};
@@ -31,19 +33,21 @@ pub struct Pools {
     pub economy: Pool,
 }
 
-/// Builds a region. `take` gets every sealed epoch of every stream, on the first worker; the frontier of the result
+/// Builds a region; its operators' states are entered in `registry`, loaded where the run is resumed. `take` gets every sealed epoch of every stream, on the first worker; the frontier of the result
 /// tells how far all streams are sealed.
 pub fn build<'scope>(
     feed: Rows<'scope, Feed>,
     leads: Leads,
     pools: &Pools,
+    registry: &Registry,
     take: impl FnMut(Sealed) + Clone + 'static,
 ) -> Rows<'scope, ()> {
     let scope = feed.scope();
     let (feed, refused) = hygiene(feed);
-    let observed = observe::build(feed.clone(), &pools.stability);
-    let predicted = predict::build(feed.clone(), observed.figures.clone(), &pools.economy);
-    let decided = decide::build(feed, &observed, predicted.forecasts.clone(), leads, pools);
+    let region = region(feed.clone(), registry);
+    let observed = observe::build(feed.clone(), region.clone(), &pools.stability, registry);
+    let predicted = predict::build(feed.clone(), region.clone(), observed.figures.clone(), &pools.economy, registry);
+    let decided = decide::build(feed, region, &observed, predicted.forecasts.clone(), leads, pools, registry);
 
     let outcomes = observed.outcomes.concat(predicted.outcomes).concat(decided.outcomes);
     let groups: [(&str, Changes<'scope, _>); 6] = [
@@ -54,5 +58,5 @@ pub fn build<'scope>(
         ("Seal decisions", decided.decisions),
         ("Seal outcomes", outcomes),
     ];
-    scope.concatenate(groups.map(|(name, rows)| seal(rows, name, take.clone())))
+    scope.concatenate(groups.map(|(name, rows)| seal(rows, name, registry, take.clone())))
 }

@@ -11,7 +11,8 @@ use gridflow_inputs::input::Quantity;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Kpi, Measure, Output, Window, WindowScope};
-use crate::sealed::{Clock, Rows, sealed};
+use crate::sealed::{Clock, Logic, Rows, sealed};
+use crate::state::{Registry, State, StateError};
 use crate::telemetry::{INTERVAL_MS, LATENESS_MS, Partial, SETTLE_MS, WINDOW_MS, held_after_end, lateness_bound};
 
 /// What the accounts are told.
@@ -38,7 +39,7 @@ struct Accounts {
 }
 
 impl Accounts {
-    fn epoch(&mut self, epoch: Epoch, inputs: &mut Vec<AccountInput>, out: &mut Vec<(Output, i64)>) {
+    fn apply(&mut self, epoch: Epoch, inputs: &mut Vec<AccountInput>, out: &mut Vec<(Output, i64)>) {
         let now = epoch as i64;
         let mut changes: BTreeMap<WindowKey, (i64, i128, i128)> = BTreeMap::new();
         for input in inputs.drain(..) {
@@ -119,14 +120,33 @@ impl Accounts {
     }
 }
 
+impl State for Accounts {
+    fn save(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn load(&mut self, _: &[u8], _: &dyn Fn(u64) -> bool) -> Result<(), StateError> {
+        Ok(())
+    }
+}
+
+impl Logic for Accounts {
+    type Row = AccountInput;
+    type Result = (Output, i64);
+
+    fn epoch(&mut self, epoch: Epoch, rows: &mut Vec<AccountInput>, out: &mut Vec<(Output, i64)>) {
+        self.apply(epoch, rows, out);
+    }
+}
+
 /// Adds up the accounts of feeders and zones.
-pub fn accounts<'scope>(inputs: Rows<'scope, AccountInput>) -> Rows<'scope, (Output, i64)> {
+pub fn accounts<'scope>(inputs: Rows<'scope, AccountInput>, registry: &Registry) -> Rows<'scope, (Output, i64)> {
     let route = |input: &AccountInput| match input {
         AccountInput::Lateness(worker, _) => *worker,
         AccountInput::Clock(clock) => clock.worker,
         AccountInput::Partial(Partial::Window { scope, id, .. }) => u64::from(*id) + *scope as u64,
         AccountInput::Partial(Partial::Figure { zone, .. }) => u64::from(zone.0),
     };
-    let mut state = Accounts::default();
-    sealed(inputs, "Accounts", route, move |epoch, inputs, out| state.epoch(epoch, inputs, out))
+    let state = Accounts::default();
+    sealed(inputs, "Accounts", registry, route, state)
 }

@@ -107,7 +107,7 @@ pub fn hygiene<'scope>(feed: Rows<'scope, Feed>) -> (Rows<'scope, Feed>, Rows<'s
             within(row.epoch);
             refusal(row).map_or(Ok(()), |why| Err(Some(rejected(row, why)))).map(|()| feed)
         }
-        Feed::Everywhere(_, row) => match malformed(row) {
+        Feed::Everywhere(_, row) => match malformed(&row.input) {
             Some(_) => Err(None),
             None => Ok(feed),
         },

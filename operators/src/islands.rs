@@ -14,7 +14,8 @@ use gridflow_inputs::{Epoch, Input, Sequenced};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Alarm, AlarmKind, Output, Reason, Rejected, Topology};
-use crate::sealed::{Clock, Rows, sealed};
+use crate::sealed::{Clock, Logic, Rows, sealed};
+use crate::state::{Registry, State, StateError};
 
 /// A piece of equipment, or whatever a sensor can sit at.
 pub type Place = (EquipmentKind, u32);
@@ -118,7 +119,7 @@ struct Islands {
 }
 
 impl Islands {
-    fn epoch(&mut self, epoch: Epoch, inputs: &mut Vec<IslandInput>, out: &mut Vec<IslandOutput>) {
+    fn apply(&mut self, epoch: Epoch, inputs: &mut Vec<IslandInput>, out: &mut Vec<IslandOutput>) {
         let now = epoch as i64;
         let mut renewed = BTreeSet::new();
         let mut switched = false;
@@ -341,8 +342,27 @@ fn each_difference<K: Ord, V: PartialEq>(old: &BTreeMap<K, V>, new: &BTreeMap<K,
     }
 }
 
+impl State for Islands {
+    fn save(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn load(&mut self, _: &[u8], _: &dyn Fn(u64) -> bool) -> Result<(), StateError> {
+        Ok(())
+    }
+}
+
+impl Logic for Islands {
+    type Row = IslandInput;
+    type Result = IslandOutput;
+
+    fn epoch(&mut self, epoch: Epoch, rows: &mut Vec<IslandInput>, out: &mut Vec<IslandOutput>) {
+        self.apply(epoch, rows, out);
+    }
+}
+
 /// Keeps the topology up to date. All rows of a region meet on one worker: a switch can join any two islands.
-pub fn islands<'scope>(inputs: Rows<'scope, IslandInput>) -> Rows<'scope, IslandOutput> {
-    let mut state = Islands::default();
-    sealed(inputs, "Islands", |_| 0, move |epoch, inputs, out| state.epoch(epoch, inputs, out))
+pub fn islands<'scope>(inputs: Rows<'scope, IslandInput>, registry: &Registry) -> Rows<'scope, IslandOutput> {
+    let state = Islands::default();
+    sealed(inputs, "Islands", registry, |_| 0, state)
 }

@@ -15,7 +15,8 @@ use gridflow_inputs::{Epoch, Input, Sequenced};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Alarm, AlarmKind, Late, Measure, Output, Reason, Rejected, Window, WindowScope};
-use crate::sealed::{Clock, Rows, sealed};
+use crate::sealed::{Clock, Logic, Rows, sealed};
+use crate::state::{Registry, State, StateError};
 
 /// Length of the shortest windows.
 pub const WINDOW_MS: i64 = 60_000;
@@ -245,7 +246,7 @@ impl Telemetry {
         }
     }
 
-    fn epoch(&mut self, epoch: Epoch, inputs: &mut Vec<TelemetryInput>, out: &mut Vec<TelemetryOutput>) {
+    fn apply(&mut self, epoch: Epoch, inputs: &mut Vec<TelemetryInput>, out: &mut Vec<TelemetryOutput>) {
         let mut touched: BTreeSet<(SensorId, i64)> = BTreeSet::new();
         let mut estimate_tick = false;
         for input in inputs.drain(..) {
@@ -522,8 +523,27 @@ impl SensorState {
     }
 }
 
+impl State for Telemetry {
+    fn save(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn load(&mut self, _: &[u8], _: &dyn Fn(u64) -> bool) -> Result<(), StateError> {
+        Ok(())
+    }
+}
+
+impl Logic for Telemetry {
+    type Row = TelemetryInput;
+    type Result = TelemetryOutput;
+
+    fn epoch(&mut self, epoch: Epoch, rows: &mut Vec<TelemetryInput>, out: &mut Vec<TelemetryOutput>) {
+        self.apply(epoch, rows, out);
+    }
+}
+
 /// Applies readings in sequence order and tells what changed.
-pub fn telemetry<'scope>(inputs: Rows<'scope, TelemetryInput>) -> Rows<'scope, TelemetryOutput> {
+pub fn telemetry<'scope>(inputs: Rows<'scope, TelemetryInput>, registry: &Registry) -> Rows<'scope, TelemetryOutput> {
     let route = |input: &TelemetryInput| match input {
         TelemetryInput::Lateness(worker, _) | TelemetryInput::Unit(worker, ..) => *worker,
         TelemetryInput::Clock(clock) => clock.worker,
@@ -533,8 +553,8 @@ pub fn telemetry<'scope>(inputs: Rows<'scope, TelemetryInput>) -> Rows<'scope, T
             _ => 0,
         },
     };
-    let mut state = Telemetry::new();
-    sealed(inputs, "Telemetry", route, move |epoch, inputs, out| state.epoch(epoch, inputs, out))
+    let state = Telemetry::new();
+    sealed(inputs, "Telemetry", registry, route, state)
 }
 
 #[cfg(test)]
@@ -568,7 +588,7 @@ mod tests {
         for quarter in 0..960 {
             let epoch = quarter as Epoch * INTERVAL_MS as Epoch;
             let row = Measurement { sensor: SensorId(1), event_ms: quarter * INTERVAL_MS, revision: 0, value: 7, quality: Quality::Good };
-            telemetry.epoch(epoch, &mut vec![TelemetryInput::Row(Sequenced { epoch, sequence: 0, input: row.into() })], &mut out);
+            telemetry.apply(epoch, &mut vec![TelemetryInput::Row(Sequenced { epoch, sequence: 0, input: row.into() })], &mut out);
         }
         let state = &telemetry.sensors[&SensorId(1)];
         let held = [state.windows.len(), state.quarters.len(), telemetry.held.len(), telemetry.due.len()];

@@ -116,7 +116,7 @@ fn sums(log: &Log, workers: usize) -> Vec<Picture> {
         }
         mine
     };
-    let told = run(workers, &epochs, share, islands);
+    let told = run(workers, &epochs, share, |rows| islands(rows, &gridflow_operators::state::Registry::default()));
     let mut sum = Picture::default();
     let add = |epoch: &Epoch| {
         sum.changed.clear();
