@@ -43,6 +43,10 @@ pub trait State {
     /// # Errors
     /// When the bytes are none that `save` gives.
     fn load(&mut self, saved: &[u8], mine: &dyn Fn(u64) -> bool) -> Result<(), StateError>;
+    /// Bytes of memory it takes, about; 0 where nobody has looked.
+    fn size_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// Bytes of a plain value.
@@ -123,6 +127,12 @@ impl Registry {
     #[must_use]
     pub fn failed(&self) -> Option<StateError> {
         self.0.failed.borrow().clone()
+    }
+
+    /// Bytes of memory each operator's state takes.
+    #[must_use]
+    pub fn sizes(&self) -> Vec<(&'static str, usize)> {
+        self.0.entries.borrow().iter().map(|(name, state)| (*name, state.borrow().size_bytes())).collect()
     }
 
     /// The states of all operators as they are now.

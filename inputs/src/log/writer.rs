@@ -320,7 +320,11 @@ impl LogWriter {
         }
     }
 
-    fn sync(&mut self) -> Result<(), LogError> {
+    /// Forces what was appended to the disk, unless the options say never.
+    ///
+    /// # Errors
+    /// When the disk refuses; the writer then takes no more.
+    pub fn sync(&mut self) -> Result<(), LogError> {
         self.unsynced = 0;
         if self.options.sync == Sync::Never {
             return Ok(());
