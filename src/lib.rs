@@ -17,6 +17,7 @@ pub mod replay;
 pub mod running;
 pub mod sequencer;
 pub mod simulate;
+pub mod workload;
 
 /// Exit code of a run that did what was asked.
 pub const EXIT_DONE: i32 = 0;

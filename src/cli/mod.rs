@@ -7,6 +7,7 @@ mod replay;
 mod report;
 mod run;
 mod simulate;
+mod workload;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +41,8 @@ enum Command {
     Inspect(inspect::InspectArguments),
     /// Checks a network (and historian exports) and turns them into a log.
     Import(import::ImportArguments),
+    /// Writes the streaming benchmark's workload W1: readings of 100,000 meters as they arrive.
+    Workload(workload::WorkloadArguments),
 }
 
 /// Why a command ended early, with its exit code.
@@ -94,6 +97,7 @@ pub(crate) fn run() -> i32 {
         Command::Run(arguments) => run::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
+        Command::Workload(arguments) => workload::run(&arguments),
     };
     match result {
         Ok(code) => code,

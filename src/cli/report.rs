@@ -8,6 +8,7 @@ use gridflow::metrics::MetricsSummary;
 use gridflow::replay::ReplaySummary;
 use gridflow::running::RunSummary;
 use gridflow::simulate::SimulationSummary;
+use gridflow::workload::Workload;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Whether a person watches.
@@ -154,4 +155,25 @@ pub(crate) fn simulation(summary: &SimulationSummary) {
     for (event_ms, happening) in &summary.happenings {
         println!("  {}  {happening:?}", gridflow_inputs::time::format_rfc3339(*event_ms));
     }
+}
+
+/// Prints what a workload holds, for reading.
+pub(crate) fn workload(written: &Workload) {
+    let summary = &written.summary;
+    println!("{} records in {} epochs", grouped(summary.records), grouped(summary.epochs));
+    println!(
+        "  {} readings of {} sensors: {} under 2 s late, {} 2 to 30 s, {} 60 to 300 s; {} bad",
+        grouped(summary.readings),
+        grouped(u64::from(written.config.sensors)),
+        grouped(summary.fast),
+        grouped(summary.slow),
+        grouped(summary.very_slow),
+        grouped(summary.bad)
+    );
+    println!(
+        "  {} duplicates, {} corrections, {} moves",
+        grouped(summary.duplicates),
+        grouped(summary.corrections),
+        grouped(summary.moves)
+    );
 }
