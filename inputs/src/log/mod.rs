@@ -8,12 +8,13 @@
 //!
 //! `columns` packs values, `frame` is the byte layout, `builder` makes frames of rows and `rows` rows of columns,
 //! `segment` walks a file, `directory` knows names and locks, `terms` who may write, `layout` which file holds what,
-//! `index` finds an epoch; `writer`, `reader`, `inspect` and `terms` are what others use. The crate's front page has every byte.
+//! `index` finds an epoch; `writer`, `reader`, `inspect`, `terms` and `inbox` are what others use. The crate's front page has every byte.
 
 mod builder;
 mod columns;
 mod directory;
 mod frame;
+pub mod inbox;
 mod index;
 mod inspect;
 mod layout;

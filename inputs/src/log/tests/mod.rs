@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod damage;
+mod inbox;
 mod terms;
 
 use super::*;
