@@ -54,6 +54,38 @@ pub struct Difference {
     pub found: Option<String>,
 }
 
+impl Difference {
+    /// The first difference between two epochs of a stream: of the earlier one, or between their rows.
+    pub(crate) fn of(stream: Stream, expected: (Epoch, &[(Output, i64)]), found: (Epoch, &[(Output, i64)])) -> Option<Self> {
+        match expected.0.cmp(&found.0) {
+            std::cmp::Ordering::Less => Self::between(stream, expected.0, expected.1, &[]),
+            std::cmp::Ordering::Equal => Self::between(stream, found.0, expected.1, found.1),
+            std::cmp::Ordering::Greater => Self::between(stream, found.0, &[], found.1),
+        }
+    }
+
+    fn between(stream: Stream, epoch: Epoch, expected: &[(Output, i64)], found: &[(Output, i64)]) -> Option<Self> {
+        let row = (0..expected.len().max(found.len())).find(|row| expected.get(*row) != found.get(*row))?;
+        let show = |rows: &[(Output, i64)]| rows.get(row).map(|(row, change)| format!("{change:+} {row:?}"));
+        Some(Self { epoch, stream: stream.name().to_owned(), row, expected: show(expected), found: show(found) })
+    }
+}
+
+impl Digests {
+    /// Of chains as far as they have come.
+    pub(crate) fn of(chains: &BTreeMap<Stream, Chain>, last_epoch: Option<Epoch>) -> Self {
+        let summary = |chain: &Chain| StreamSummary { rows: chain.rows, digest: chain.digest.to_hex().to_string() };
+        let streams: BTreeMap<String, StreamSummary> =
+            chains.iter().map(|(stream, chain)| (stream.name().to_owned(), summary(chain))).collect();
+        let mut total = Vec::new();
+        for (name, summary) in &streams {
+            name.write(&mut total);
+            summary.digest.write(&mut total);
+        }
+        Self { fingerprint: fingerprint(), last_epoch, digest: blake3::hash(&total).to_hex().to_string(), streams }
+    }
+}
+
 /// Build and kind of machine: digests are comparable where it is equal.
 #[must_use]
 pub fn fingerprint() -> String {
@@ -61,22 +93,26 @@ pub fn fingerprint() -> String {
     format!("gridflow {} {} schema {:016x}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH, gridflow_inputs::log::fingerprint(&schemas))
 }
 
-struct Chain {
+/// The digest of a stream as far as it has come.
+pub(crate) struct Chain {
     rows: u64,
     digest: blake3::Hash,
     /// The newest epoch linked.
-    last: Option<Epoch>,
+    pub(crate) last: Option<Epoch>,
     bytes: Vec<u8>,
 }
 
-impl Default for Chain {
-    fn default() -> Self {
-        Self { rows: 0, digest: blake3::Hash::from_bytes([0; 32]), last: None, bytes: Vec::new() }
-    }
-}
-
 impl Chain {
-    fn link(&mut self, epoch: Epoch, rows: &[(Output, i64)]) {
+    /// Chains of all streams where a mark left them.
+    pub(crate) fn of_mark(mark: Option<&JournalMark>) -> BTreeMap<Stream, Self> {
+        let chain = |stream: &Stream| {
+            let (rows, digest, last) = mark.and_then(|mark| mark.streams.get(stream.name()).copied()).unwrap_or_default();
+            Self { rows, digest: digest.into(), last, bytes: Vec::new() }
+        };
+        Stream::ALL.iter().map(|stream| (*stream, chain(stream))).collect()
+    }
+
+    pub(crate) fn link(&mut self, epoch: Epoch, rows: &[(Output, i64)]) {
         self.bytes.clear();
         self.bytes.extend_from_slice(self.digest.as_bytes());
         self.bytes.extend_from_slice(&epoch.to_le_bytes());
@@ -123,12 +159,12 @@ impl<R: Record + Send> StreamLog for TypedLog<R> {
     }
 }
 
-/// Opens the log of a stream for writing: creates it, or appends where it may be there already.
+/// Opens the log of a stream for writing: creates it, or goes on in a term where it may be there already.
 struct Write<'a> {
     dir: &'a Path,
     region: &'a str,
     stream: Stream,
-    append: bool,
+    term: Option<u64>,
 }
 
 impl WithRecord for Write<'_> {
@@ -137,19 +173,18 @@ impl WithRecord for Write<'_> {
         let header = Header::output::<R>(self.region, self.stream.name());
         let options = Options { sync: Sync::OnClose, ..Options::default() };
         let dir = self.dir.join(self.stream.name());
-        let writer = match LogWriter::open_append(&dir, options) {
-            Ok(writer) if self.append => writer,
-            // A first start may have ended before it had created all logs.
-            Err(LogError::Missing { .. } | LogError::Empty { .. } | LogError::NoHeader { .. }) => LogWriter::create(&dir, header, options)?,
-            Ok(_) => return Err(LogError::Exists { dir }),
-            Err(error) => return Err(error),
+        let writer = match self.term {
+            Some(term) => LogWriter::open_term(&dir, term, header, options)?,
+            None => LogWriter::create(&dir, header, options)?,
         };
         Ok(Box::new(TypedLog { writer, to_record }))
     }
 }
 
+/// An epoch of a stream with its changes.
+pub type Changes = (Epoch, Vec<(Output, i64)>);
 /// Epochs of a stream with their changes.
-pub type Epochs = Box<dyn Iterator<Item = Result<(Epoch, Vec<(Output, i64)>), LogError>> + Send>;
+pub type Epochs = Box<dyn Iterator<Item = Result<Changes, LogError>> + Send>;
 
 struct Open<'a> {
     log: &'a Path,
@@ -174,6 +209,11 @@ impl WithRecord for Open<'_> {
 /// When the stream's log is missing or damaged.
 pub fn read_stream(dir: &Path, stream: Stream) -> Result<Epochs, LogError> {
     read_log(&dir.join(stream.name()), stream)
+}
+
+/// Reads a stream of an output directory from behind an epoch; asked again at its end, it goes on when there is more.
+pub(crate) fn read_stream_behind(dir: &Path, stream: Stream, after: Option<Epoch>) -> Result<Epochs, LogError> {
+    stream.with_record(Open { log: &dir.join(stream.name()), stream, from: after.map_or(0, |after| after + 1) })
 }
 
 /// Reads the log of a stream from its own directory.
@@ -209,14 +249,13 @@ impl Verifier {
         Ok(Self { earlier, until, first: None })
     }
 
-    /// Compares with what the logs hold behind epoch `after`.
-    fn of_logs(dir: &Path, after: Option<Epoch>, logs: &BTreeMap<Stream, Box<dyn StreamLog>>) -> Result<Self, JournalError> {
-        let from = after.map_or(0, |after| after + 1);
+    /// Compares with what each log holds behind its chain.
+    fn of_logs(dir: &Path, chains: &BTreeMap<Stream, Chain>, logs: &BTreeMap<Stream, Box<dyn StreamLog>>) -> Result<Self, JournalError> {
         let mut verifier = Self { earlier: BTreeMap::new(), until: BTreeMap::new(), first: None };
         for (stream, log) in logs {
-            if let Some(last) = log.last_epoch().filter(|last| *last >= from) {
-                let earlier = stream.with_record(Open { log: &dir.join(stream.name()), stream: *stream, from })?;
-                verifier.earlier.insert(*stream, earlier.peekable());
+            let after = chains[stream].last;
+            if let Some(last) = log.last_epoch().filter(|last| Some(*last) > after) {
+                verifier.earlier.insert(*stream, read_stream_behind(dir, *stream, after)?.peekable());
                 verifier.until.insert(*stream, last);
             }
         }
@@ -227,9 +266,7 @@ impl Verifier {
         if self.until.get(&stream).is_none_or(|until| epoch > *until) {
             return;
         }
-        let Some(row) = (0..expected.len().max(found.len())).find(|row| expected.get(*row) != found.get(*row)) else { return };
-        let show = |rows: &[(Output, i64)]| rows.get(row).map(|(row, change)| format!("{change:+} {row:?}"));
-        let difference = Difference { epoch, stream: stream.name().to_owned(), row, expected: show(expected), found: show(found) };
+        let Some(difference) = Difference::between(stream, epoch, expected, found) else { return };
         if self.first.as_ref().is_none_or(|first| difference < *first) {
             self.first = Some(difference);
         }
@@ -296,15 +333,13 @@ pub enum JournalError {
     #[error("epoch {} of stream {} differs from what was written before the restart (expected {}, found {}): keep the directory and report it, same log must be same bits", .0.epoch, .0.stream, .0.expected.as_deref().unwrap_or("nothing"), .0.found.as_deref().unwrap_or("nothing"))]
     Diverged(Difference),
     /// What was saved of the digests does not fit the output log.
-    #[error("the output log of stream {stream} at {} ends at {}, before the checkpoint of epoch {epoch}: restore it, or start with a new state directory", path.display(), last.map_or("nothing".to_owned(), |last| format!("epoch {last}")))]
+    #[error("the output log at {} ends at {}, the checkpoint was made with epoch {epoch} in it: restore it, or start with a new state directory", path.display(), last.map_or("nothing".to_owned(), |last| format!("epoch {last}")))]
     Behind {
-        /// The stream.
-        stream: String,
-        /// Its log.
+        /// The log.
         path: PathBuf,
         /// Where it ends.
         last: Option<Epoch>,
-        /// The checkpoint.
+        /// Where the checkpoint says it ended.
         epoch: Epoch,
     },
     /// The output directory holds something already.
@@ -334,6 +369,14 @@ pub struct JournalMark {
     pub streams: BTreeMap<String, (u64, [u8; 32], Option<Epoch>)>,
 }
 
+impl JournalMark {
+    /// Where chains stand.
+    pub(crate) fn of(chains: &BTreeMap<Stream, Chain>) -> Self {
+        let mark = |chain: &Chain| (chain.rows, *chain.digest.as_bytes(), chain.last);
+        Self { streams: chains.iter().map(|(stream, chain)| (stream.name().to_owned(), mark(chain))).collect() }
+    }
+}
+
 /// What a journal came to.
 #[derive(Debug)]
 pub struct JournalReport {
@@ -355,21 +398,20 @@ impl Journal {
                 return Err(JournalError::NotEmpty { path: dir.to_owned() });
             }
             for stream in Stream::ALL {
-                logs.insert(*stream, stream.with_record(Write { dir, region, stream: *stream, append: false })?);
+                logs.insert(*stream, stream.with_record(Write { dir, region, stream: *stream, term: None })?);
             }
         }
         let verifier = verify.map(Verifier::open).transpose()?;
-        let chains = Stream::ALL.iter().map(|stream| (*stream, Chain::default())).collect();
-        Ok(Self { chains, logs, out: out.map(Path::to_owned), from, verifier, written: BTreeMap::new(), failed: None })
+        Ok(Self { chains: Chain::of_mark(None), logs, out: out.map(Path::to_owned), from, verifier, written: BTreeMap::new(), failed: None })
     }
 
-    /// A journal that goes on in `out` after the epoch of `mark`; from the first epoch without one.
+    /// A journal that goes on in `out` behind `mark`, from the first epoch without one, as the leader of `term`.
     ///
     /// What the logs hold behind the mark was written before a crash. It is made again: compared, not appended.
     ///
     /// # Errors
     /// When the logs cannot be written, are damaged, or end before the mark.
-    pub fn resume(region: &str, out: &Path, mark: Option<(Epoch, &JournalMark)>) -> Result<Self, JournalError> {
+    pub fn resume(region: &str, out: &Path, term: u64, mark: Option<&JournalMark>) -> Result<Self, JournalError> {
         let digests = out.join(DIGESTS);
         // It told of a run that ended; this one has not.
         match std::fs::remove_file(&digests) {
@@ -378,23 +420,17 @@ impl Journal {
             }
             _ => {}
         }
-        let (mut logs, mut chains, mut written) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        for stream in Stream::ALL {
-            let log = stream.with_record(Write { dir: out, region, stream: *stream, append: true })?;
-            let mut chain = Chain::default();
-            if let Some((epoch, mark)) = mark {
-                let (rows, digest, last) = mark.streams.get(stream.name()).copied().unwrap_or_default();
-                if log.last_epoch() < last {
-                    let path = out.join(stream.name());
-                    return Err(JournalError::Behind { stream: stream.name().to_owned(), path, last: log.last_epoch(), epoch });
-                }
-                chain = Chain { rows, digest: digest.into(), last, bytes: Vec::new() };
+        let chains = Chain::of_mark(mark);
+        let (mut logs, mut written) = (BTreeMap::new(), BTreeMap::new());
+        for (stream, chain) in &chains {
+            let log = stream.with_record(Write { dir: out, region, stream: *stream, term: Some(term) })?;
+            if let Some(epoch) = chain.last.filter(|last| log.last_epoch() < Some(*last)) {
+                return Err(JournalError::Behind { path: out.join(stream.name()), last: log.last_epoch(), epoch });
             }
             written.extend(log.last_epoch().map(|last| (*stream, last)));
-            chains.insert(*stream, chain);
             logs.insert(*stream, log);
         }
-        let verifier = Verifier::of_logs(out, mark.map(|(epoch, _)| epoch), &logs)?;
+        let verifier = Verifier::of_logs(out, &chains, &logs)?;
         Ok(Self { chains, logs, out: Some(out.to_owned()), from: 0, verifier: Some(verifier), written, failed: None })
     }
 
@@ -407,8 +443,7 @@ impl Journal {
             return Err(failed);
         }
         self.logs.values_mut().try_for_each(|log| log.sync())?;
-        let streams = self.chains.iter().map(|(stream, chain)| (stream.name().to_owned(), (chain.rows, *chain.digest.as_bytes(), chain.last)));
-        Ok(JournalMark { streams: streams.collect() })
+        Ok(JournalMark::of(&self.chains))
     }
 
     /// Whether what was taken could be kept so far.
@@ -446,19 +481,7 @@ impl Journal {
         for log in std::mem::take(&mut self.logs).into_values() {
             log.close()?;
         }
-        let streams: BTreeMap<String, StreamSummary> = self
-            .chains
-            .iter()
-            .map(|(stream, chain)| {
-                (stream.name().to_owned(), StreamSummary { rows: chain.rows, digest: chain.digest.to_hex().to_string() })
-            })
-            .collect();
-        let mut total = Vec::new();
-        for (name, summary) in &streams {
-            name.write(&mut total);
-            summary.digest.write(&mut total);
-        }
-        let digests = Digests { fingerprint: fingerprint(), last_epoch, digest: blake3::hash(&total).to_hex().to_string(), streams };
+        let digests = Digests::of(&self.chains, last_epoch);
         if let Some(dir) = &self.out {
             let path = dir.join(DIGESTS);
             let text = serde_json::to_string_pretty(&digests).expect("a summary is plain data") + "\n";

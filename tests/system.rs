@@ -16,3 +16,5 @@ mod prefix;
 mod processes;
 #[path = "system/real_networks.rs"]
 mod real_networks;
+#[path = "system/resume.rs"]
+mod resume;

@@ -1,5 +1,6 @@
 //! A region: observe, predict, decide, joined; and its output streams, grouped by what they wait for.
 
+use gridflow_operators::facts::facts;
 use gridflow_operators::grid::changes;
 use gridflow_operators::hygiene::hygiene;
 use gridflow_operators::kept::region;
@@ -45,13 +46,14 @@ pub fn build<'scope>(
     let scope = feed.scope();
     let (feed, refused) = hygiene(feed);
     let region = region(feed.clone(), registry);
+    let told = changes(facts(feed.clone(), registry));
     let observed = observe::build(feed.clone(), region.clone(), &pools.stability, registry);
     let predicted = predict::build(feed.clone(), region.clone(), observed.figures.clone(), &pools.economy, registry);
     let decided = decide::build(feed, region, &observed, predicted.forecasts.clone(), leads, pools, registry);
 
     let outcomes = observed.outcomes.concat(predicted.outcomes).concat(decided.outcomes);
     let groups: [(&str, Changes<'scope, _>); 6] = [
-        ("Seal accounts", observed.accounts.concat(changes(refused))),
+        ("Seal accounts", observed.accounts.concat(changes(refused)).concat(told)),
         ("Seal estimates", observed.estimates),
         ("Seal forecasts", predicted.rows),
         ("Seal stability", decided.stability),

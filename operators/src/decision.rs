@@ -142,6 +142,8 @@ code! {
         Stuck = 2,
         /// A bus lost its supply.
         Dead = 3,
+        /// Replicas of the region differ; stands until it is acknowledged.
+        Divergence = 5,
     }
 }
 

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod decision;
 pub mod dispatch;
 pub mod estimation;
+pub mod facts;
 pub mod features;
 pub mod forecasting;
 pub mod grid;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
 use gridflow::journal::StreamSummary;
+use gridflow::leadership::Cause;
 use gridflow::metrics::MetricsSummary;
 use gridflow::replay::ReplaySummary;
 use gridflow::running::RunSummary;
@@ -95,6 +96,15 @@ pub(crate) fn run(summary: &RunSummary) {
     match summary.resumed_from {
         Some(epoch) => println!("went on behind epoch {epoch}, after {:.2} s", summary.start_seconds),
         None => println!("started with the log's first epoch"),
+    }
+    match (summary.term, summary.took_over) {
+        (Some(term), Some(cause)) => println!("took over in term {term}: {}", if cause == Cause::Order { "the log ordered it" } else { "the leader's lease lapsed" }),
+        (Some(term), None) if term > 0 => println!("led in term {term}"),
+        (None, _) => println!("followed: {} epochs of streams equal to the leader's", grouped(summary.compared)),
+        _ => {}
+    }
+    if summary.handed_over {
+        println!("handed over, as the log ordered");
     }
     streams(&summary.streams);
     println!("checkpoints {}, the newest {} bytes", grouped(summary.checkpoints), grouped(summary.checkpoint_bytes));

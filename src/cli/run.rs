@@ -13,7 +13,7 @@ use super::{Failed, report, stop_flag};
 
 #[derive(Args)]
 #[command(
-    after_help = "Stop it as you like (Ctrl-C, kill -9, power) and start it again with the same words: it goes on from its last checkpoint, and its outputs are those of a run that never stopped.\n\nExample: gridflow run --from-log day.log --state day.state --until-end && gridflow replay day.log --verify day.state/out"
+    after_help = "Stop it as you like (Ctrl-C, kill -9, power) and start it again with the same words: it goes on from its last checkpoint, and its outputs are those of a run that never stopped.\n\nExample: gridflow run --from-log day.log --state day.state --until-end && gridflow replay day.log --verify day.state/out\n\nTwo that watch each other: gridflow run --from-log LOG --state STATE --lease-ms 15000, and the same with --standby."
 )]
 pub(crate) struct RunArguments {
     /// Directory of the input log; another process may be writing it.
@@ -40,6 +40,15 @@ pub(crate) struct RunArguments {
     /// Addresses of all processes, `host:port,host:port,…`.
     #[arg(long, value_delimiter = ',', requires = "process")]
     hosts: Vec<String>,
+    /// Follow the process that runs this state, compare with it, and take over when it is gone or the log orders it.
+    #[arg(long)]
+    standby: bool,
+    /// Length of the leader's lease, milliseconds: renewed through the log's inbox; a standby takes over when it lapses.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    lease_ms: Option<u64>,
+    /// Who this process is, in lease rows: letters, digits, `-` and `_`.
+    #[arg(long, default_value_t = format!("process-{}", std::process::id()))]
+    name: String,
     /// Print one line of JSON on standard output.
     #[arg(long)]
     json: bool,
@@ -62,6 +71,9 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<i32, Failed> {
         },
         until_end: arguments.until_end,
         checkpoint_every: arguments.checkpoint_every,
+        standby: arguments.standby,
+        lease_ms: arguments.lease_ms,
+        name: arguments.name.clone(),
     };
     let summary = run_log(&config, &*stop_flag()?, &mut ()).map_err(failed)?;
     for unusable in &summary.unusable_checkpoints {
@@ -78,8 +90,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<i32, Failed> {
 /// The exit code an error asks for.
 fn failed(error: RunError) -> Failed {
     let code = match &error {
-        RunError::Journal(JournalError::Diverged(_)) => EXIT_VERIFICATION,
-        RunError::Journal(_) | RunError::Checkpoint(_) | RunError::Engine(gridflow::engine::EngineError::Start(_)) => EXIT_INTERNAL,
+        RunError::Journal(JournalError::Diverged(_)) | RunError::Differs(_) => EXIT_VERIFICATION,
+        RunError::Journal(_) | RunError::Checkpoint(_) | RunError::Superseded | RunError::Inbox(_) | RunError::Engine(gridflow::engine::EngineError::Start(_)) => EXIT_INTERNAL,
         _ => return Failed::from(error),
     };
     Failed { code, error: error.into() }

@@ -57,6 +57,13 @@ pub fn workers(workers: usize) -> EngineConfig {
     EngineConfig { workers, ..EngineConfig::default() }
 }
 
+/// Addresses on loopback that are free just now, as `--hosts` takes them.
+pub fn free_hosts(count: usize) -> String {
+    let listeners: Vec<_> = (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports")).collect();
+    let hosts = listeners.iter().map(|listener| listener.local_addr().expect("it is bound").to_string());
+    hosts.collect::<Vec<_>>().join(",")
+}
+
 /// Every file below a directory, by its path there.
 pub fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     fn walk(root: &Path, dir: &Path, into: &mut BTreeMap<PathBuf, Vec<u8>>) {
