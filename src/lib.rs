@@ -9,6 +9,7 @@ pub mod engine;
 pub mod failpoint;
 mod follower;
 pub mod importing;
+pub mod intake;
 pub mod journal;
 pub mod leadership;
 pub mod metrics;
