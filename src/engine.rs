@@ -213,7 +213,7 @@ fn feed(
         }
         report.span = Some((first, batch.epoch));
         report.epochs += 1;
-        report.rows += batch.rows.iter().filter(|(_, row)| !matches!(row, Input::Tick(_))).count() as u64;
+        report.rows += (batch.readings.len() + batch.rows.iter().filter(|(_, row)| !matches!(row, Input::Tick(_))).count()) as u64;
         progress(batch.epoch);
         tell(Told::Epoch(Arc::new(batch)));
     }

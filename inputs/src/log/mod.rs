@@ -6,10 +6,11 @@
 //! * the bytes are a function of the header, the options and the rows alone: no times, no paths, no chance;
 //! * reading never skips silently: what is torn is reported, what is damaged is an error naming segment, offset, epoch.
 //!
-//! `columns` packs values, `frame` is the byte layout, `builder` makes frames of rows and `rows` rows of columns,
+//! `columns` packs values, `frame` is the byte layout, `builder` makes frames of rows and `rows` rows of columns, `batch` is an epoch of rows in memory,
 //! `segment` walks a file, `directory` knows names and locks, `index` finds an epoch; `writer`, `reader` and `inspect`
 //! are what others use. The crate's front page has every byte.
 
+mod batch;
 mod builder;
 mod columns;
 mod directory;
@@ -25,10 +26,11 @@ pub(crate) mod strategy;
 mod tests;
 mod writer;
 
+pub use batch::{EpochBatch, SequencedReading};
 pub use columns::{decode as decode_columns, encode as encode_columns};
 pub use frame::{EPOCH_ROWS, FORMAT_VERSION, FRAME_ROWS, PAYLOAD_BYTES};
 pub use inspect::{Inspection, KindInspection, inspect};
-pub use reader::{Block, BlockReader, EpochBatch, EpochBlocks, EpochRecords, LogReader, StreamReader};
+pub use reader::{Block, BlockReader, EpochBlocks, EpochRecords, LogReader, StreamReader};
 pub use writer::{LogWriter, Options, Sync};
 
 use crate::input::{Epoch, Kind, MAX_EPOCH};
