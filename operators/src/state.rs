@@ -43,6 +43,10 @@ pub trait State {
     /// # Errors
     /// When the bytes are none that `save` gives.
     fn load(&mut self, saved: &[u8], mine: &dyn Fn(u64) -> bool) -> Result<(), StateError>;
+    /// About how many bytes it takes in memory; 0 where nobody counted.
+    fn size_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// Bytes of a plain value.
@@ -123,6 +127,12 @@ impl Registry {
     #[must_use]
     pub fn failed(&self) -> Option<StateError> {
         self.0.failed.borrow().clone()
+    }
+
+    /// About how many bytes the state of each operator takes in memory.
+    #[must_use]
+    pub fn size_bytes(&self) -> Vec<(&'static str, usize)> {
+        self.0.entries.borrow().iter().map(|(name, state)| (*name, state.borrow().size_bytes())).collect()
     }
 
     /// The states of all operators as they are now.
