@@ -12,7 +12,7 @@ use gridflow_inputs::log::{Header, LogError, LogWriter, Options, StreamReader, S
 use gridflow_inputs::row::{Canonical, Record, write_integer};
 use gridflow_operators::decision::{Output, Stream, WithRecord};
 use gridflow_operators::seal::Sealed;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Where the digests of an output directory stand.
 pub const DIGESTS: &str = "digests.json";
@@ -64,7 +64,15 @@ pub fn fingerprint() -> String {
 struct Chain {
     rows: u64,
     digest: blake3::Hash,
+    /// The newest epoch linked.
+    last: Option<Epoch>,
     bytes: Vec<u8>,
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        Self { rows: 0, digest: blake3::Hash::from_bytes([0; 32]), last: None, bytes: Vec::new() }
+    }
 }
 
 impl Chain {
@@ -79,12 +87,15 @@ impl Chain {
         }
         self.digest = blake3::hash(&self.bytes);
         self.rows += rows.len() as u64;
+        self.last = Some(epoch);
     }
 }
 
 /// A stream's log by its record type.
 trait StreamLog: Send {
     fn append(&mut self, epoch: Epoch, rows: Vec<(Output, i64)>) -> Result<(), LogError>;
+    fn last_epoch(&self) -> Option<Epoch>;
+    fn sync(&mut self) -> Result<(), LogError>;
     fn close(self: Box<Self>) -> Result<(), LogError>;
 }
 
@@ -99,23 +110,40 @@ impl<R: Record + Send> StreamLog for TypedLog<R> {
         self.writer.append_records(epoch, &rows)
     }
 
+    fn last_epoch(&self) -> Option<Epoch> {
+        self.writer.last_epoch()
+    }
+
+    fn sync(&mut self) -> Result<(), LogError> {
+        self.writer.sync()
+    }
+
     fn close(self: Box<Self>) -> Result<(), LogError> {
         self.writer.close()
     }
 }
 
-struct Create<'a> {
+/// Opens the log of a stream for writing: creates it, or appends where it may be there already.
+struct Write<'a> {
     dir: &'a Path,
     region: &'a str,
     stream: Stream,
+    append: bool,
 }
 
-impl WithRecord for Create<'_> {
+impl WithRecord for Write<'_> {
     type Result = Result<Box<dyn StreamLog>, LogError>;
     fn with<R: Record + Send + 'static>(self, _: fn(R) -> Output, to_record: fn(Output) -> Option<R>) -> Self::Result {
         let header = Header::output::<R>(self.region, self.stream.name());
         let options = Options { sync: Sync::OnClose, ..Options::default() };
-        let writer = LogWriter::create(&self.dir.join(self.stream.name()), header, options)?;
+        let dir = self.dir.join(self.stream.name());
+        let writer = match LogWriter::open_append(&dir, options) {
+            Ok(writer) if self.append => writer,
+            // A first start may have ended before it had created all logs.
+            Err(LogError::Missing { .. } | LogError::Empty { .. } | LogError::NoHeader { .. }) => LogWriter::create(&dir, header, options)?,
+            Ok(_) => return Err(LogError::Exists { dir }),
+            Err(error) => return Err(error),
+        };
         Ok(Box::new(TypedLog { writer, to_record }))
     }
 }
@@ -126,12 +154,13 @@ pub type Epochs = Box<dyn Iterator<Item = Result<(Epoch, Vec<(Output, i64)>), Lo
 struct Open<'a> {
     log: &'a Path,
     stream: Stream,
+    from: Epoch,
 }
 
 impl WithRecord for Open<'_> {
     type Result = Result<Epochs, LogError>;
     fn with<R: Record + Send + 'static>(self, to_output: fn(R) -> Output, _: fn(Output) -> Option<R>) -> Self::Result {
-        let reader = StreamReader::<R>::open(self.log, self.stream.name())?;
+        let reader = StreamReader::<R>::open_at(self.log, self.stream.name(), self.from)?;
         Ok(Box::new(reader.map(move |epoch| {
             let epoch = epoch?;
             Ok((epoch.epoch, epoch.rows.into_iter().map(|(row, change)| (to_output(row), change)).collect()))
@@ -152,14 +181,14 @@ pub fn read_stream(dir: &Path, stream: Stream) -> Result<Epochs, LogError> {
 /// # Errors
 /// When it is missing, damaged, or another stream's.
 pub fn read_log(log: &Path, stream: Stream) -> Result<Epochs, LogError> {
-    stream.with_record(Open { log, stream })
+    stream.with_record(Open { log, stream, from: 0 })
 }
 
 /// Compares a run with an earlier output log, stream by stream.
 struct Verifier {
     earlier: BTreeMap<Stream, std::iter::Peekable<Epochs>>,
-    /// Epochs the earlier log does not reach are not compared.
-    until: Epoch,
+    /// Epochs that the earlier log of a stream does not reach are not compared.
+    until: BTreeMap<Stream, Epoch>,
     first: Option<Difference>,
 }
 
@@ -176,11 +205,26 @@ impl Verifier {
         };
         let earlier =
             Stream::ALL.iter().map(|stream| Ok((*stream, read_stream(dir, *stream)?.peekable()))).collect::<Result<_, LogError>>()?;
+        let until = Stream::ALL.iter().map(|stream| (*stream, until)).collect();
         Ok(Self { earlier, until, first: None })
     }
 
+    /// Compares with what the logs hold behind epoch `after`.
+    fn of_logs(dir: &Path, after: Option<Epoch>, logs: &BTreeMap<Stream, Box<dyn StreamLog>>) -> Result<Self, JournalError> {
+        let from = after.map_or(0, |after| after + 1);
+        let mut verifier = Self { earlier: BTreeMap::new(), until: BTreeMap::new(), first: None };
+        for (stream, log) in logs {
+            if let Some(last) = log.last_epoch().filter(|last| *last >= from) {
+                let earlier = stream.with_record(Open { log: &dir.join(stream.name()), stream: *stream, from })?;
+                verifier.earlier.insert(*stream, earlier.peekable());
+                verifier.until.insert(*stream, last);
+            }
+        }
+        Ok(verifier)
+    }
+
     fn note(&mut self, stream: Stream, epoch: Epoch, expected: &[(Output, i64)], found: &[(Output, i64)]) {
-        if epoch > self.until {
+        if self.until.get(&stream).is_none_or(|until| epoch > *until) {
             return;
         }
         let Some(row) = (0..expected.len().max(found.len())).find(|row| expected.get(*row) != found.get(*row)) else { return };
@@ -192,8 +236,20 @@ impl Verifier {
     }
 
     fn compare(&mut self, stream: Stream, epoch: Epoch, found: &[(Output, i64)]) -> Result<(), LogError> {
+        let Some(mut earlier) = self.earlier.remove(&stream) else { return Ok(()) };
+        let compared = self.compare_with(&mut earlier, stream, epoch, found);
+        self.earlier.insert(stream, earlier);
+        compared
+    }
+
+    fn compare_with(
+        &mut self,
+        earlier: &mut std::iter::Peekable<Epochs>,
+        stream: Stream,
+        epoch: Epoch,
+        found: &[(Output, i64)],
+    ) -> Result<(), LogError> {
         loop {
-            let earlier = self.earlier.get_mut(&stream).expect("all streams are opened");
             let (expected_epoch, expected) = match earlier.next_if(|next| next.as_ref().map_or(true, |(next, _)| *next <= epoch)) {
                 None => {
                     self.note(stream, epoch, &[], found);
@@ -212,7 +268,7 @@ impl Verifier {
     fn finish(&mut self, last: Option<Epoch>) -> Result<(), LogError> {
         for stream in Stream::ALL {
             loop {
-                let earlier = self.earlier.get_mut(stream).expect("all streams are opened");
+                let Some(earlier) = self.earlier.get_mut(stream) else { break };
                 let Some(next) = earlier.next_if(|next| next.as_ref().map_or(true, |(next, _)| Some(*next) <= last)) else { break };
                 let (epoch, expected) = next?;
                 self.note(*stream, epoch, &expected, &[]);
@@ -236,6 +292,21 @@ pub enum JournalError {
         /// Why.
         what: String,
     },
+    /// What is made again differs from what was written before the restart.
+    #[error("epoch {} of stream {} differs from what was written before the restart (expected {}, found {}): keep the directory and report it, same log must be same bits", .0.epoch, .0.stream, .0.expected.as_deref().unwrap_or("nothing"), .0.found.as_deref().unwrap_or("nothing"))]
+    Diverged(Difference),
+    /// What was saved of the digests does not fit the output log.
+    #[error("the output log of stream {stream} at {} ends at {}, before the checkpoint of epoch {epoch}: restore it, or start with a new state directory", path.display(), last.map_or("nothing".to_owned(), |last| format!("epoch {last}")))]
+    Behind {
+        /// The stream.
+        stream: String,
+        /// Its log.
+        path: PathBuf,
+        /// Where it ends.
+        last: Option<Epoch>,
+        /// The checkpoint.
+        epoch: Epoch,
+    },
     /// The output directory holds something already.
     #[error("{} is not empty: name a new directory for the outputs, or delete this one", path.display())]
     NotEmpty {
@@ -251,7 +322,16 @@ pub struct Journal {
     out: Option<PathBuf>,
     from: Epoch,
     verifier: Option<Verifier>,
+    /// Of a resumed journal: where each stream's log ended; up to there epochs are compared and not appended.
+    written: BTreeMap<Stream, Epoch>,
     failed: Option<JournalError>,
+}
+
+/// Where the digests of all streams stand after an epoch: part of a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalMark {
+    /// By stream: changes so far, chained digest, and the last epoch with changes.
+    pub streams: BTreeMap<String, (u64, [u8; 32], Option<Epoch>)>,
 }
 
 /// What a journal came to.
@@ -275,13 +355,66 @@ impl Journal {
                 return Err(JournalError::NotEmpty { path: dir.to_owned() });
             }
             for stream in Stream::ALL {
-                logs.insert(*stream, stream.with_record(Create { dir, region, stream: *stream })?);
+                logs.insert(*stream, stream.with_record(Write { dir, region, stream: *stream, append: false })?);
             }
         }
-        let chain = || Chain { rows: 0, digest: blake3::Hash::from_bytes([0; 32]), bytes: Vec::new() };
         let verifier = verify.map(Verifier::open).transpose()?;
-        let chains = Stream::ALL.iter().map(|stream| (*stream, chain())).collect();
-        Ok(Self { chains, logs, out: out.map(Path::to_owned), from, verifier, failed: None })
+        let chains = Stream::ALL.iter().map(|stream| (*stream, Chain::default())).collect();
+        Ok(Self { chains, logs, out: out.map(Path::to_owned), from, verifier, written: BTreeMap::new(), failed: None })
+    }
+
+    /// A journal that goes on in `out` after the epoch of `mark`; from the first epoch without one.
+    ///
+    /// What the logs hold behind the mark was written before a crash. It is made again: compared, not appended.
+    ///
+    /// # Errors
+    /// When the logs cannot be written, are damaged, or end before the mark.
+    pub fn resume(region: &str, out: &Path, mark: Option<(Epoch, &JournalMark)>) -> Result<Self, JournalError> {
+        let digests = out.join(DIGESTS);
+        // It told of a run that ended; this one has not.
+        match std::fs::remove_file(&digests) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(JournalError::Digests { path: digests, what: error.to_string() });
+            }
+            _ => {}
+        }
+        let (mut logs, mut chains, mut written) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for stream in Stream::ALL {
+            let log = stream.with_record(Write { dir: out, region, stream: *stream, append: true })?;
+            let mut chain = Chain::default();
+            if let Some((epoch, mark)) = mark {
+                let (rows, digest, last) = mark.streams.get(stream.name()).copied().unwrap_or_default();
+                if log.last_epoch() < last {
+                    let path = out.join(stream.name());
+                    return Err(JournalError::Behind { stream: stream.name().to_owned(), path, last: log.last_epoch(), epoch });
+                }
+                chain = Chain { rows, digest: digest.into(), last, bytes: Vec::new() };
+            }
+            written.extend(log.last_epoch().map(|last| (*stream, last)));
+            chains.insert(*stream, chain);
+            logs.insert(*stream, log);
+        }
+        let verifier = Verifier::of_logs(out, mark.map(|(epoch, _)| epoch), &logs)?;
+        Ok(Self { chains, logs, out: Some(out.to_owned()), from: 0, verifier: Some(verifier), written, failed: None })
+    }
+
+    /// Forces what was taken so far to the disk and tells where the digests stand.
+    ///
+    /// # Errors
+    /// When the disk refuses, now or before.
+    pub fn mark(&mut self) -> Result<JournalMark, JournalError> {
+        if let Some(failed) = self.failed.take() {
+            return Err(failed);
+        }
+        self.logs.values_mut().try_for_each(|log| log.sync())?;
+        let streams = self.chains.iter().map(|(stream, chain)| (stream.name().to_owned(), (chain.rows, *chain.digest.as_bytes(), chain.last)));
+        Ok(JournalMark { streams: streams.collect() })
+    }
+
+    /// Whether what was taken could be kept so far.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.failed.is_none()
     }
 
     /// Takes a sealed epoch of a stream. A failure to write is kept for [`Journal::close`]; digests go on.
@@ -293,10 +426,13 @@ impl Journal {
         }
         let compared = self.verifier.as_mut().map_or(Ok(()), |verifier| verifier.compare(stream, epoch, &rows));
         let written = match self.logs.get_mut(&stream) {
-            Some(log) if epoch >= self.from => log.append(epoch, rows),
+            Some(log) if epoch >= self.from && self.written.get(&stream).is_none_or(|last| epoch > *last) => log.append(epoch, rows),
             _ => Ok(()),
         };
         self.failed = compared.and(written).err().map(JournalError::from);
+        if let (Some(difference), false) = (self.verifier.as_ref().and_then(|verifier| verifier.first.clone()), self.written.is_empty()) {
+            self.failed.get_or_insert(JournalError::Diverged(difference));
+        }
     }
 
     /// Closes the logs and states the digests.
@@ -335,6 +471,9 @@ impl Journal {
             }
             None => None,
         };
+        if let (Some(difference), false) = (&difference, self.written.is_empty()) {
+            return Err(JournalError::Diverged(difference.clone()));
+        }
         Ok(JournalReport { digests, difference })
     }
 }

@@ -1,17 +1,23 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+mod agreement;
+pub mod checkpoint;
 pub mod clock;
 pub mod demo;
 pub mod engine;
+pub mod failpoint;
 pub mod importing;
 pub mod journal;
+pub mod metrics;
 pub mod networks;
 pub mod pool;
 pub mod recording;
 pub mod replay;
+pub mod running;
 pub mod sequencer;
 pub mod simulate;
+pub mod workload;
 
 /// Exit code of a run that did what was asked.
 pub const EXIT_DONE: i32 = 0;

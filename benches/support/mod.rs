@@ -2,6 +2,9 @@
 
 #![allow(dead_code, clippy::print_stdout, reason = "each bench uses its part, and says what it leaves out")]
 
+pub mod machine;
+pub mod w1;
+
 use gridflow_inputs::network_file::NetworkFile;
 use gridflow_inputs::{matpower, rts_gmlc};
 use gridflow_numerics::case::Case;

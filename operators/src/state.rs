@@ -43,7 +43,7 @@ pub trait State {
     /// # Errors
     /// When the bytes are none that `save` gives.
     fn load(&mut self, saved: &[u8], mine: &dyn Fn(u64) -> bool) -> Result<(), StateError>;
-    /// About how many bytes it takes in memory; 0 where nobody counted.
+    /// Bytes of memory it takes, about; 0 where nobody has looked.
     fn size_bytes(&self) -> usize {
         0
     }
@@ -129,9 +129,9 @@ impl Registry {
         self.0.failed.borrow().clone()
     }
 
-    /// About how many bytes the state of each operator takes in memory.
+    /// Bytes of memory each operator's state takes.
     #[must_use]
-    pub fn size_bytes(&self) -> Vec<(&'static str, usize)> {
+    pub fn sizes(&self) -> Vec<(&'static str, usize)> {
         self.0.entries.borrow().iter().map(|(name, state)| (*name, state.borrow().size_bytes())).collect()
     }
 

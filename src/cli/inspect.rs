@@ -57,6 +57,14 @@ fn print(found: &Inspection) {
     if let Some(torn) = &found.torn {
         println!("torn end: {} bytes of segment {} from byte {} hold no complete epoch", torn.bytes, torn.segment, torn.offset);
     }
+    for ignored in &found.ignored {
+        println!(
+            "ignored: {} bytes of term {} in segment {}, behind the fence of a later term",
+            grouped(ignored.bytes),
+            ignored.term,
+            ignored.segment
+        );
+    }
     match &found.damage {
         Some(damage) => println!("DAMAGED: {damage}"),
         None => println!("no damage"),

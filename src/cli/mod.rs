@@ -5,7 +5,9 @@ mod import;
 mod inspect;
 mod replay;
 mod report;
+mod run;
 mod simulate;
+mod workload;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,10 +35,14 @@ enum Command {
     Simulate(simulate::SimulateArguments),
     /// Runs a recorded log through the engine and states the digests of its outputs.
     Replay(replay::ReplayArguments),
+    /// Follows a log, keeps outputs and checkpoints, and goes on where it was when started again.
+    Run(run::RunArguments),
     /// Tells what is in a log: rows, spans, damage.
     Inspect(inspect::InspectArguments),
     /// Checks a network (and historian exports) and turns them into a log.
     Import(import::ImportArguments),
+    /// Writes the streaming benchmark's workload W1: readings of 100,000 meters as they arrive.
+    Workload(workload::WorkloadArguments),
 }
 
 /// Why a command ended early, with its exit code.
@@ -88,8 +94,10 @@ pub(crate) fn run() -> i32 {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
+        Command::Workload(arguments) => workload::run(&arguments),
     };
     match result {
         Ok(code) => code,

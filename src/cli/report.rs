@@ -1,9 +1,14 @@
 //! What commands print: progress on a terminal, summaries on standard output.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
+use gridflow::journal::StreamSummary;
+use gridflow::metrics::MetricsSummary;
 use gridflow::replay::ReplaySummary;
+use gridflow::running::RunSummary;
 use gridflow::simulate::SimulationSummary;
+use gridflow::workload::Workload;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Whether a person watches.
@@ -53,10 +58,8 @@ pub(crate) fn replay(summary: &ReplaySummary) {
         summary.workers,
         summary.seconds
     );
-    println!("  {:<18} {:>12}  digest", "stream", "changes");
-    for (name, stream) in &summary.streams {
-        println!("  {:<18} {:>12}  {}", name, grouped(stream.rows), &stream.digest[..16]);
-    }
+    streams(&summary.streams);
+    metrics(&summary.metrics);
     println!("digest {}", summary.digest);
     println!("fingerprint {}", summary.fingerprint);
     if let Some(torn) = &summary.torn {
@@ -76,6 +79,54 @@ pub(crate) fn replay(summary: &ReplaySummary) {
     }
     if summary.interrupted {
         println!("stopped by Ctrl-C at epoch {}; run again for the rest", summary.last_epoch.unwrap_or(0));
+    }
+}
+
+/// Prints a run for reading.
+pub(crate) fn run(summary: &RunSummary) {
+    println!(
+        "region {}: {} rows in {} epochs since the first start, {} workers, {:.1} s",
+        summary.region,
+        grouped(summary.rows),
+        grouped(summary.epochs),
+        summary.workers,
+        summary.seconds
+    );
+    match summary.resumed_from {
+        Some(epoch) => println!("went on behind epoch {epoch}, after {:.2} s", summary.start_seconds),
+        None => println!("started with the log's first epoch"),
+    }
+    streams(&summary.streams);
+    println!("checkpoints {}, the newest {} bytes", grouped(summary.checkpoints), grouped(summary.checkpoint_bytes));
+    metrics(&summary.metrics);
+    println!("digest {}", summary.digest);
+    println!("fingerprint {}", summary.fingerprint);
+    if summary.interrupted {
+        println!("stopped by Ctrl-C at epoch {}; start again to go on", summary.last_epoch.unwrap_or(0));
+    }
+}
+
+fn streams(streams: &BTreeMap<String, StreamSummary>) {
+    println!("  {:<18} {:>12}  digest", "stream", "changes");
+    for (name, stream) in streams {
+        println!("  {:<18} {:>12}  {}", name, grouped(stream.rows), &stream.digest[..16]);
+    }
+}
+
+/// Prints rate, processor time and the slowest streams.
+fn metrics(metrics: &MetricsSummary) {
+    let cpu = metrics.cpu_seconds.map_or(String::new(), |cpu| format!(", {cpu:.1} s of processor time"));
+    let memory = metrics.peak_memory_bytes.map_or(String::new(), |bytes| format!(", at most {} MB of memory", grouped(bytes >> 20)));
+    println!("{} rows a second{cpu}{memory}, lag at most {} ms", grouped(metrics.rows_per_second as u64), grouped(metrics.lag_ms_max));
+    for (stream, latency) in &metrics.latency_ms {
+        println!(
+            "  {:<18} {:>8} epochs sealed after {:.1} ms (half), {:.1} ms (99 of 100), {:.1} ms (all)",
+            stream,
+            grouped(latency.count),
+            latency.p50,
+            latency.p99,
+            latency.max
+        );
     }
 }
 
@@ -104,4 +155,25 @@ pub(crate) fn simulation(summary: &SimulationSummary) {
     for (event_ms, happening) in &summary.happenings {
         println!("  {}  {happening:?}", gridflow_inputs::time::format_rfc3339(*event_ms));
     }
+}
+
+/// Prints what a workload holds, for reading.
+pub(crate) fn workload(written: &Workload) {
+    let summary = &written.summary;
+    println!("{} records in {} epochs", grouped(summary.records), grouped(summary.epochs));
+    println!(
+        "  {} readings of {} sensors: {} under 2 s late, {} 2 to 30 s, {} 60 to 300 s; {} bad",
+        grouped(summary.readings),
+        grouped(u64::from(written.config.sensors)),
+        grouped(summary.fast),
+        grouped(summary.slow),
+        grouped(summary.very_slow),
+        grouped(summary.bad)
+    );
+    println!(
+        "  {} duplicates, {} corrections, {} moves",
+        grouped(summary.duplicates),
+        grouped(summary.corrections),
+        grouped(summary.moves)
+    );
 }

@@ -29,6 +29,9 @@ fn usage_errors_exit_with_2_and_name_the_mistake() {
         &["replay", "x", "--workers", "0"],
         &["replay", "x", "--from", "9", "--to", "3"],
         &["replay", "x", "--pace", "-1"],
+        &["workload", "--minutes", "1"],
+        &["workload", "--minutes", "0", "--csv", "x"],
+        &["workload", "--minutes", "1", "--csv", "x", "--epoch-ms", "0"],
     ] {
         let output = gridflow(arguments);
         assert_eq!(code(&output), 2, "{arguments:?}: {}", errors(&output));
@@ -103,4 +106,25 @@ fn inspect_counts_a_log_and_finds_damage() {
     let output = gridflow(&["replay", text(&log)]);
     assert_eq!(code(&output), 3);
     assert!(errors(&output).contains("segment 1 is damaged"), "{}", errors(&output));
+}
+
+#[test]
+fn a_workload_is_written_in_the_forms_asked_for_and_can_be_inspected() {
+    let dir = scratch();
+    let (log, csv) = (dir.path().join("log"), dir.path().join("w1.csv"));
+    let arguments = ["workload", "--minutes", "1", "--sensors", "200", "--log", text(&log), "--csv", text(&csv), "--json"];
+    let output = gridflow(&arguments);
+    assert_eq!(code(&output), 0, "{}", errors(&output));
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+    let lines = std::fs::read_to_string(&csv).expect("it was written").lines().count() as u64;
+    assert_eq!(summary["records"], lines - 1);
+    let output = gridflow(&["inspect", text(&log), "--json"]);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+    assert_eq!(found["rows"], summary["log_rows"]);
+    // A log is never written over.
+    assert_eq!(code(&gridflow(&arguments)), 3);
+    let nowhere = dir.path().join("nowhere/w1.csv");
+    let output = gridflow(&["workload", "--minutes", "1", "--sensors", "1", "--csv", text(&nowhere)]);
+    assert_eq!(code(&output), 3);
+    assert!(errors(&output).contains("nowhere"), "{}", errors(&output));
 }

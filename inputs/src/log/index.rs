@@ -5,9 +5,9 @@
 //! header is the one the index was made from and the very frame header it names lies at the offset; else it walks the
 //! segment from its beginning. So a missing, old or foreign index costs time and nothing else.
 
-use super::directory::segment_path;
 use super::frame::{SegmentHeader, crc};
-use super::segment::{Frames, Opened, Segment, Step};
+use super::layout::Layout;
+use super::segment::{Frames, Opened, Step};
 use super::{LogError, io_error};
 use crate::input::Epoch;
 use std::fs;
@@ -60,8 +60,8 @@ impl SegmentIndex {
     }
 
     /// Walks a segment that must end cleanly.
-    pub(super) fn scan(dir: &Path, number: u32) -> Result<Self, LogError> {
-        let Opened::Segment(mut segment) = Segment::open(&segment_path(dir, number), number, None)? else {
+    pub(super) fn scan(layout: &Layout, number: u32) -> Result<Self, LogError> {
+        let Opened::Segment(mut segment) = layout.open(number, None)? else {
             let what = "the segment ends inside its header, but others follow".to_owned();
             return Err(LogError::Damage { segment: number, offset: 0, epoch: None, what });
         };
@@ -101,6 +101,29 @@ impl Index {
             index.segments.push(SegmentIndex { header_crc, entries: entries.collect::<Option<_>>()? });
         }
         Some(index)
+    }
+
+    /// The entries of the segments before `number`: as stored where they are those segments', else found by walking them.
+    pub(super) fn of_earlier(layout: &Layout, number: u32) -> Result<Self, LogError> {
+        let stored = Self::load(layout.dir()).unwrap_or_default();
+        let mut index = Self::default();
+        for earlier in 1..number {
+            index.segments.push(match stored.reusable(layout, earlier)? {
+                Some(segment) => segment,
+                None => SegmentIndex::scan(layout, earlier)?,
+            });
+        }
+        Ok(index)
+    }
+
+    /// The entries of a segment, if they are that segment's and complete: the index knew the next one.
+    fn reusable(&self, layout: &Layout, number: u32) -> Result<Option<SegmentIndex>, LogError> {
+        let Opened::Segment(segment) = layout.open(number, None)? else { return Ok(None) };
+        let known = self.of(number, segment.header.own_crc()?).filter(|_| (number as usize) < self.segments.len());
+        let Some(mut known) = known.cloned() else { return Ok(None) };
+        // A superseded leader may have noted what it wrote behind the fence.
+        known.entries.retain(|entry| layout.limit(number).is_none_or(|limit| entry.offset < limit));
+        Ok(Some(known))
     }
 
     /// Stores the index beside the segments.

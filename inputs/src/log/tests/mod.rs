@@ -2,6 +2,8 @@
 
 mod behaviour;
 mod damage;
+mod inbox;
+mod terms;
 
 use super::*;
 use crate::input::Input;
@@ -54,7 +56,12 @@ pub(super) fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 pub(super) fn segment(dir: &Path, number: u32) -> PathBuf {
-    directory::segment_path(dir, number)
+    directory::segment_path(dir, number, 0)
+}
+
+/// Number of segments of a log.
+pub(super) fn count(dir: &Path) -> u32 {
+    layout::Layout::load(dir).unwrap().count().unwrap()
 }
 
 /// A few epochs of every kind, over several small segments.

@@ -1,0 +1,265 @@
+//! Feeder windows on workload W1 (T1 and T2): million readings per CPU second of the floors, and of the engine's telemetry
+//! operator beside them.
+//!
+//! `cargo bench --bench windows` makes ten minutes of W1, checks that all programs tell the same to the byte, and then
+//! measures them in turns: reading the file, all windows, the changelog of each second. Each figure is the median of
+//! some runs. Fails when programs disagree, or when the floors are not in the order they must be.
+//!
+//! `-- --once PROGRAM --task t1 --file FILE --results DIR` runs one program over a file, as a process of its own, and
+//! writes its final state as CSV: what peers are compared with. `cargo test --benches` runs the checks on small inputs.
+
+#![allow(clippy::print_stdout, reason = "its purpose")]
+
+mod support;
+
+use std::fs::File;
+use std::hash::RandomState;
+use std::hint::black_box;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use clap::{Parser, ValueEnum};
+use gridflow::workload::{Record, Targets, WorkloadConfig, write};
+use support::machine::{cpu_seconds, line, median};
+use support::w1::dense::Dense;
+use support::w1::hashed::{Cheap, Hashed};
+use support::w1::naive::{NASTY_SENSORS, Naive, nasty};
+use support::w1::reader::{Run, read};
+use support::w1::{Program, Task, Told};
+
+#[derive(Parser)]
+struct Arguments {
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// Minutes of event time to make.
+    #[arg(long, default_value_t = 10)]
+    minutes: u32,
+    /// Runs of each program.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Number of sensors.
+    #[arg(long, default_value_t = 100_000)]
+    sensors: u32,
+    /// Milliseconds between two readings of a sensor.
+    #[arg(long, default_value_t = 10_000)]
+    period_ms: u32,
+    /// Read this file (24-byte records, or CSV by its name) instead of making one.
+    #[arg(long)]
+    file: Option<PathBuf>,
+    /// Run one program alone and print a line of JSON.
+    #[arg(long)]
+    once: Option<Name>,
+    /// What the one program answers.
+    #[arg(long, default_value = "t2")]
+    task: Task,
+    /// Where the one program writes its final state.
+    #[arg(long)]
+    results: Option<PathBuf>,
+}
+
+/// A program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Name {
+    /// Hash maps with the standard library's hasher.
+    Hashed,
+    /// Hash maps with a cheap hasher.
+    HashedCheap,
+    /// Arrays.
+    Dense,
+}
+
+impl Name {
+    const ALL: [Self; 3] = [Self::Hashed, Self::HashedCheap, Self::Dense];
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Hashed => "hash maps",
+            Self::HashedCheap => "hash maps, cheap hash",
+            Self::Dense => "dense arrays",
+        }
+    }
+
+    fn program(self, task: Task, sensors: u32, period_ms: u32) -> Box<dyn Program> {
+        match self {
+            Self::Hashed => Box::new(Hashed::new(task, sensors, RandomState::new())),
+            Self::HashedCheap => Box::new(Hashed::new(task, sensors, Cheap::default())),
+            Self::Dense => Box::new(Dense::new(task, sensors, period_ms)),
+        }
+    }
+}
+
+/// Runs a program over records and keeps all it tells; `every` so many ticks and at the end its latest readings too.
+fn listen<P: Program + ?Sized>(program: &mut P, every: u32, give: impl FnOnce(&mut dyn FnMut(&Record))) -> Told {
+    let mut told = Told::new();
+    let mut run = Run::new(&mut *program, |tick, changes: &[_], program: &P| {
+        told.take(tick, changes);
+        if tick % every == every - 1 {
+            told.take_latest(&program.latest());
+        }
+    });
+    give(&mut |record| run.take(record));
+    run.end();
+    told.take_latest(&program.latest());
+    told
+}
+
+/// The same over a file.
+fn listen_to_file<P: Program + ?Sized>(program: &mut P, file: &Path) -> Told {
+    listen(program, 60, |take| read(file, take).expect("the file is one of the workload"))
+}
+
+/// CPU seconds and records of a program over a file, from its start to its last changelog row.
+fn measure(name: Name, task: Task, arguments: &Arguments, file: &Path) -> (f64, u64) {
+    let before = cpu_seconds();
+    // Dispatch is static in what is measured.
+    let records = match name {
+        Name::Hashed => drain(Hashed::new(task, arguments.sensors, RandomState::new()), file),
+        Name::HashedCheap => drain(Hashed::new(task, arguments.sensors, Cheap::default()), file),
+        Name::Dense => drain(Dense::new(task, arguments.sensors, arguments.period_ms), file),
+    };
+    (cpu_seconds() - before, records)
+}
+
+fn drain(mut program: impl Program, file: &Path) -> u64 {
+    let mut run = Run::new(&mut program, |tick, changes: &[_], _: &_| {
+        black_box((tick, changes));
+    });
+    read(file, |record| run.take(record)).expect("the file is one of the workload");
+    let records = run.end();
+    black_box(program.late());
+    records
+}
+
+/// All programs against the definition, on inputs that meet every rule often.
+fn check_on_nasty_inputs() {
+    for seed in 0..8 {
+        let records = nasty(seed, 1_200);
+        for task in [Task::T1, Task::T2] {
+            let answer = |mut program: Box<dyn Program>| {
+                let told = listen(&mut *program, 1, |take| records.iter().for_each(take));
+                (told.digest(), told.changes, program.late())
+            };
+            let expected = answer(Box::new(Naive::new(task, NASTY_SENSORS)));
+            assert!(expected.1 > 500 && (task == Task::T1 || expected.2 > 20), "the input does not hurt: {expected:?}");
+            for name in Name::ALL {
+                let found = answer(name.program(task, NASTY_SENSORS, 10_000));
+                assert_eq!(found, expected, "{} on {task:?}, seed {seed}", name.words());
+            }
+        }
+    }
+}
+
+/// All programs against each other on a file; the digest, and how many changes were told.
+fn check_on_file(task: Task, arguments: &Arguments, file: &Path) -> (String, u64) {
+    let answers = Name::ALL.map(|name| {
+        let mut program = name.program(task, arguments.sensors, arguments.period_ms);
+        let told = listen_to_file(&mut *program, file);
+        assert_eq!(program.late(), 0, "no row of the workload is beyond its retention");
+        (told.digest(), told.changes)
+    });
+    for (name, answer) in Name::ALL.iter().zip(&answers) {
+        assert_eq!(answer, &answers[0], "{} tells something else than {}", name.words(), Name::ALL[0].words());
+    }
+    let [answer, ..] = answers;
+    answer
+}
+
+/// Writes the state a reader of the changelog ends up with.
+fn write_results(dir: &Path, told: &Told, program: &dyn Program) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    let mut windows = BufWriter::new(File::create(dir.join("windows.csv"))?);
+    writeln!(windows, "minute,feeder,sum,count,max")?;
+    for ((minute, feeder), account) in &told.accounts {
+        writeln!(windows, "{minute},{feeder},{},{},{}", account.sum, account.count, account.max)?;
+    }
+    windows.flush()?;
+    let mut latest = BufWriter::new(File::create(dir.join("latest.csv"))?);
+    writeln!(latest, "sensor,ts_ms,value,feeder")?;
+    for row in program.latest() {
+        writeln!(latest, "{},{},{},{}", row.sensor, gridflow::workload::START_MS + u64::from(row.ts), row.value, row.feeder)?;
+    }
+    latest.flush()
+}
+
+fn once(name: Name, arguments: &Arguments, file: &Path) {
+    if let Some(dir) = &arguments.results {
+        let mut program = name.program(arguments.task, arguments.sensors, arguments.period_ms);
+        let told = listen_to_file(&mut *program, file);
+        write_results(dir, &told, &*program).expect("the results can be written");
+        println!("{}", serde_json::json!({ "program": name.words(), "digest": told.digest(), "changes": told.changes }));
+        return;
+    }
+    let (cpu, records) = measure(name, arguments.task, arguments, file);
+    println!("{}", serde_json::json!({ "program": name.words(), "records": records, "cpu_seconds": cpu }));
+}
+
+/// Million readings per CPU second of the engine's telemetry operator alone, fed from memory; `None` until it can be.
+fn engine(_task: Task, _arguments: &Arguments, _file: &Path) -> Option<f64> {
+    None
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    check_on_nasty_inputs();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (sensors, period_ms) = (arguments.sensors, u64::from(arguments.period_ms));
+    let make = |minutes, name: &str, append_only| {
+        let path = dir.path().join(name);
+        let config = WorkloadConfig { minutes, sensors, period_ms, append_only, ..WorkloadConfig::default() };
+        let targets = if name.ends_with(".csv") {
+            Targets { csv: Some(path.clone()), ..Targets::default() }
+        } else {
+            Targets { binary: Some(path.clone()), ..Targets::default() }
+        };
+        write(config, &targets, &AtomicBool::new(false), |_| {}).expect("the workload can be written");
+        path
+    };
+    // `cargo test --benches` runs this too: the checks are its tests, a measurement there means nothing.
+    if !arguments.bench && arguments.once.is_none() {
+        let small = Arguments { sensors: 2_000, ..arguments };
+        let config = WorkloadConfig { minutes: 2, sensors: small.sensors, ..WorkloadConfig::default() };
+        let at = |name: &str| Some(dir.path().join(name));
+        let targets = Targets { log: None, binary: at("small.bin"), csv: at("small.csv") };
+        write(config, &targets, &AtomicBool::new(false), |_| {}).expect("the workload can be written");
+        for task in [Task::T1, Task::T2] {
+            let answers = ["small.bin", "small.csv"].map(|name| check_on_file(task, &small, &dir.path().join(name)));
+            assert_eq!(answers[0], answers[1], "both forms of the file are the same workload");
+        }
+        return;
+    }
+    let file = arguments.file.clone().unwrap_or_else(|| make(arguments.minutes, "w1.bin", false));
+    if let Some(name) = arguments.once {
+        once(name, &arguments, &file);
+        return;
+    }
+    println!("{}", line());
+    for task in [Task::T1, Task::T2] {
+        let (digest, changes) = check_on_file(task, &arguments, &file);
+        println!("{task:?}: all tell the same {changes} changes, digest {}", &digest[..16]);
+        let mut rates = [const { Vec::new() }; Name::ALL.len()];
+        let mut engine_rates = Vec::new();
+        // In turns, so that a busy minute of the machine hits all alike.
+        for _ in 0..arguments.runs {
+            for (rates, name) in rates.iter_mut().zip(Name::ALL) {
+                let (cpu, records) = measure(name, task, &arguments, &file);
+                rates.push(records as f64 / cpu * 1e-6);
+            }
+            engine_rates.extend(engine(task, &arguments, &file));
+        }
+        let rates = rates.map(median);
+        let floor = rates[0].max(rates[1]);
+        for (name, rate) in Name::ALL.iter().zip(rates) {
+            println!("  {:<24} {rate:>7.2} M readings/CPU-s {:>6.2} x the faster hash maps", name.words(), rate / floor);
+        }
+        assert!(rates[2] > floor, "arrays are slower than hash maps: this measurement is worth nothing");
+        if engine_rates.is_empty() {
+            println!("  engine's operator         not measured: it does not answer {task:?} alone yet");
+            continue;
+        }
+        let rate = median(engine_rates);
+        println!("  {:<24} {rate:>7.2} M readings/CPU-s {:>6.2} x the faster hash maps", "engine's operator", rate / floor);
+        assert!(task == Task::T1 || rate / floor >= 1.5, "the operator must be 1.5 times as fast as hash maps");
+    }
+}
