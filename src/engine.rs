@@ -309,7 +309,7 @@ fn feed(
         let totals = &mut report.totals;
         totals.span = Some((totals.span.map_or(batch.epoch, |(first, _)| first), batch.epoch));
         totals.epochs += 1;
-        totals.rows += batch.rows.iter().filter(|(_, row)| !matches!(row, Input::Tick(_))).count() as u64;
+        totals.rows += (batch.readings.len() + batch.rows.iter().filter(|(_, row)| !matches!(row, Input::Tick(_))).count()) as u64;
         progress(&batch);
         tell(Told::Epoch(Arc::new(batch)));
         unsaved += 1;
@@ -350,12 +350,12 @@ fn work(
     let mut ends = Agreement::start(worker, resumed);
     let registry = Registry::new(index, peers, saved);
     let progress = ProbeHandle::new();
-    let mut input: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Feed>>> = InputHandle::new_with_builder();
+    let (mut input, mut batches): (Entrance<Feed>, Entrance<Arc<EpochBatch>>) = (Entrance::new_with_builder(), Entrance::new_with_builder());
     let dataflow = worker.next_dataflow_index();
     let sealed = produced.clone();
     worker.dataflow::<Epoch, _, _>(|scope| {
-        let feed = scope.input_from(&mut input);
-        region::build(feed, Leads::default(), pools, &registry, move |row| {
+        let (feed, batches) = (scope.input_from(&mut input), scope.input_from(&mut batches));
+        region::build(feed, batches, Leads::default(), pools, &registry, move |row| {
             // Fails only when the outlet is gone, which only a panic can cause, and that ends the process.
             let _ = sealed.send(Produced::Sealed(row));
         })
@@ -366,7 +366,9 @@ fn work(
         return Err(error);
     }
     // What operators told again belongs to the epoch resumed from; nothing more will.
-    input.advance_to(resumed.map_or(0, |epoch| epoch + 1));
+    let next = resumed.map_or(0, |epoch| epoch + 1);
+    input.advance_to(next);
+    batches.advance_to(next);
     let mut in_flight: VecDeque<Epoch> = VecDeque::new();
     let mut last = resumed;
     let mut saving: Option<Totals> = None;
@@ -388,7 +390,7 @@ fn work(
         if !ended && saving.is_none() && in_flight.len() < IN_FLIGHT {
             match receiver.try_recv() {
                 Ok(Told::Epoch(batch)) => {
-                    feed_share(&mut input, &batch, index as u64, peers);
+                    feed_share(&mut input, &mut batches, &batch, index as u64, peers);
                     in_flight.push_back(batch.epoch);
                     last = Some(batch.epoch);
                     worker.step();
@@ -414,14 +416,15 @@ fn work(
     Ok(registry.sizes())
 }
 
-/// Feeds this worker's share of an epoch, and what every worker needs.
-fn feed_share(
-    input: &mut InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Feed>>>,
-    batch: &EpochBatch,
-    index: u64,
-    peers: usize,
-) {
+/// Where rows enter a worker's dataflow.
+type Entrance<D> = InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<D>>>;
+
+/// Feeds the batch as it is, which telemetry reads, and of all other rows this worker's share and what every worker needs.
+fn feed_share(input: &mut Entrance<Feed>, batches: &mut Entrance<Arc<EpochBatch>>, batch: &Arc<EpochBatch>, index: u64, peers: usize) {
     let epoch = batch.epoch;
+    batches.advance_to(epoch);
+    batches.send(Arc::clone(batch));
+    batches.advance_to(epoch + 1);
     input.advance_to(epoch);
     let mut ticks = Vec::new();
     for (place, (sequence, row)) in batch.rows.iter().enumerate() {
@@ -432,7 +435,8 @@ fn feed_share(
             }
             _ => {}
         }
-        if place % peers == index as usize {
+        // Readings and sensors are telemetry's alone.
+        if place % peers == index as usize && !matches!(row, Input::Sensor(_)) {
             input.send(Feed::Row(Sequenced { epoch, sequence: *sequence, input: row.clone() }));
         }
     }

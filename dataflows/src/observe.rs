@@ -1,7 +1,10 @@
 //! Observe: hygiene, windows, topology, estimation. What it tells is the region's picture of itself.
 
+use std::sync::Arc;
+
 use gridflow_inputs::ids::{IslandId, ZoneId};
 use gridflow_inputs::input::{Region, Timer};
+use gridflow_inputs::log::EpochBatch;
 use gridflow_inputs::network::EquipmentKind;
 use gridflow_inputs::{Input, Sequenced};
 use gridflow_operators::accounts::{AccountInput, accounts};
@@ -14,13 +17,13 @@ use gridflow_operators::newest::newest;
 use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::solver::{Pool, SolverInput, solver};
 use gridflow_operators::state::Registry;
-use gridflow_operators::telemetry::{TelemetryInput, TelemetryOutput, telemetry};
+use gridflow_operators::telemetry::{TelemetryOutput, telemetry};
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::{Filter, Map};
 
 /// What observing gives.
 pub struct Observed<'scope> {
-    /// Streams that wait for no solver: topology, window, kpi, rejected, late, alarm.
+    /// Streams that wait for no solver: topology, window, kpi, rejected, late, alarm, gap.
     pub accounts: Changes<'scope, Output>,
     /// Streams of the estimator: estimate, `estimate_residual`, `estimate_audit`.
     pub estimates: Changes<'scope, Output>,
@@ -60,23 +63,12 @@ pub(crate) fn shared_region<'scope>(region: Changes<'scope, (u64, Region)>) -> R
 /// Wires observation.
 pub fn build<'scope>(
     feed: Rows<'scope, Feed>,
+    batches: Rows<'scope, Arc<EpochBatch>>,
     region: Changes<'scope, (u64, Region)>,
     pool: &Pool,
     registry: &Registry,
 ) -> Observed<'scope> {
-    let told = telemetry(
-        feed.clone().flat_map(|feed| match feed {
-            Feed::Row(row) if matches!(row.input, Input::Sensor(_) | Input::Measurement(_)) => Some(TelemetryInput::Row(row)),
-            Feed::Everywhere(worker, row) => match row.input {
-                Input::Region(region) => Some(TelemetryInput::Lateness(worker, region.lateness_scada_ms)),
-                Input::Generator(unit) => Some(TelemetryInput::Unit(worker, unit.id, unit.variable)),
-                _ => None,
-            },
-            Feed::Clock(clock) => Some(TelemetryInput::Clock(clock)),
-            _ => None,
-        }),
-        registry,
-    );
+    let told = telemetry(batches, registry);
     let drawn = islands(
         feed.clone().flat_map(|feed| match feed {
             Feed::Row(row) => match row.input {

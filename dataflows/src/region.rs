@@ -1,5 +1,8 @@
 //! A region: observe, predict, decide, joined; and its output streams, grouped by what they wait for.
 
+use std::sync::Arc;
+
+use gridflow_inputs::log::EpochBatch;
 use gridflow_operators::facts::facts;
 use gridflow_operators::grid::changes;
 use gridflow_operators::hygiene::hygiene;
@@ -34,10 +37,12 @@ pub struct Pools {
     pub economy: Pool,
 }
 
-/// Builds a region; its operators' states are entered in `registry`, loaded where the run is resumed. `take` gets every sealed epoch of every stream, on the first worker; the frontier of the result
+/// Builds a region of what workers feed: each its share of the rows, and each every batch as it is, for telemetry. Its
+/// operators' states are entered in `registry`, loaded where the run is resumed. `take` gets every sealed epoch of every stream, on the first worker; the frontier of the result
 /// tells how far all streams are sealed.
 pub fn build<'scope>(
     feed: Rows<'scope, Feed>,
+    batches: Rows<'scope, Arc<EpochBatch>>,
     leads: Leads,
     pools: &Pools,
     registry: &Registry,
@@ -47,7 +52,7 @@ pub fn build<'scope>(
     let (feed, refused) = hygiene(feed);
     let region = region(feed.clone(), registry);
     let told = changes(facts(feed.clone(), registry));
-    let observed = observe::build(feed.clone(), region.clone(), &pools.stability, registry);
+    let observed = observe::build(feed.clone(), batches, region.clone(), &pools.stability, registry);
     let predicted = predict::build(feed.clone(), region.clone(), observed.figures.clone(), &pools.economy, registry);
     let decided = decide::build(feed, region, &observed, predicted.forecasts.clone(), leads, pools, registry);
 

@@ -14,6 +14,7 @@ pub mod grid;
 pub mod hygiene;
 pub mod islands;
 pub mod kept;
+mod lookup;
 pub mod newest;
 pub mod operating_point;
 pub mod seal;

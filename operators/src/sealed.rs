@@ -10,7 +10,7 @@ use gridflow_inputs::Epoch;
 use timely::ExchangeData;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 
@@ -87,9 +87,36 @@ where
     L::Row: ExchangeData + Ord,
     L::Result: Clone + 'static,
 {
+    let pact = Exchange::new(move |row: &L::Row| route(row));
+    sealed_by(rows, name, registry, pact, |rows: &mut Vec<L::Row>| rows.sort_unstable(), logic)
+}
+
+/// The same for rows that stay on the worker that fed them: in the order in which it fed them.
+pub fn sealed_at_home<'scope, L>(rows: Rows<'scope, L::Row>, name: &'static str, registry: &Registry, logic: L) -> Rows<'scope, L::Result>
+where
+    L: Logic,
+    L::Row: 'static,
+    L::Result: Clone + 'static,
+{
+    sealed_by(rows, name, registry, Pipeline, |_: &mut Vec<L::Row>| (), logic)
+}
+
+fn sealed_by<'scope, L, P>(
+    rows: Rows<'scope, L::Row>,
+    name: &'static str,
+    registry: &Registry,
+    pact: P,
+    order: impl Fn(&mut Vec<L::Row>) + 'static,
+    logic: L,
+) -> Rows<'scope, L::Result>
+where
+    L: Logic,
+    L::Row: 'static,
+    L::Result: Clone + 'static,
+    P: ParallelizationContract<Epoch, Vec<L::Row>>,
+{
     let logic = registry.enter(name, logic);
     let mut resumed = registry.resumed();
-    let pact = Exchange::new(move |row: &L::Row| route(row));
     rows.unary_frontier::<CapacityContainerBuilder<Vec<L::Result>>, _, _, _>(pact, name, |capability, _| {
         let mut held: BTreeMap<Epoch, (Capability<Epoch>, Vec<L::Row>)> = BTreeMap::new();
         let mut results = Vec::new();
@@ -111,7 +138,7 @@ where
                     break;
                 }
                 let (epoch, (capability, mut rows)) = entry.remove_entry();
-                rows.sort_unstable();
+                order(&mut rows);
                 logic.borrow_mut().epoch(epoch, &mut rows, &mut results);
                 output.session(&capability).give_iterator(results.drain(..));
             }

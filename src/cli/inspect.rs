@@ -78,12 +78,12 @@ fn print_rows(log: &Path, found: &Inspection, count: usize) -> Result<(), Failed
     if found.header.stream == INPUT_STREAM {
         for batch in LogReader::open(log)? {
             let batch = batch?;
-            for (sequence, row) in batch.rows.iter().take(left) {
+            for (sequence, row) in batch.iter().take(left) {
                 if writeln!(out, "{} {sequence} {row:?}", batch.epoch).is_err() {
                     return Ok(());
                 }
             }
-            left = left.saturating_sub(batch.rows.len());
+            left = left.saturating_sub(batch.len());
             if left == 0 {
                 break;
             }

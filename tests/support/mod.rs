@@ -32,7 +32,7 @@ pub fn epochs(dir: &Path) -> Vec<(Epoch, Vec<Input>)> {
     LogReader::open(dir)
         .expect("the log is there")
         .map(|batch| batch.expect("the log is whole"))
-        .map(|batch| (batch.epoch, batch.rows.into_iter().map(|(_, row)| row).collect()))
+        .map(|batch| (batch.epoch, batch.iter().map(|(_, row)| row).collect()))
         .collect()
 }
 

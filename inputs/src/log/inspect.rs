@@ -4,7 +4,7 @@
 
 use super::layout::{Ignored, Layout};
 use super::reader::{Block, BlockReader};
-use super::rows::input_rows;
+use super::rows::input_batch;
 use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, io_error};
 use crate::input::{Epoch, Kind};
 use crate::row::Column;
@@ -104,7 +104,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection, LogError> {
             }
         };
         if schema_known == Some(true)
-            && let Err(error) = input_rows(&epoch)
+            && let Err(error) = input_batch(&epoch)
         {
             found.damage = Some(format!("epoch {}: {error}", epoch.epoch));
             break;

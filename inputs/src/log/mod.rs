@@ -6,10 +6,12 @@
 //! * the bytes are a function of the header, the options and the rows alone: no times, no paths, no chance;
 //! * reading never skips silently: what is torn is reported, what is damaged is an error naming segment, offset, epoch.
 //!
-//! `columns` packs values, `frame` is the byte layout, `builder` makes frames of rows and `rows` rows of columns,
-//! `segment` walks a file, `directory` knows names and locks, `terms` who may write, `layout` which file holds what,
-//! `index` finds an epoch; `writer`, `reader`, `inspect`, `terms` and `inbox` are what others use. The crate's front page has every byte.
+//! `columns` packs values, `frame` is the byte layout, `builder` makes frames of rows and `rows` rows of columns, `batch`
+//! is an epoch of rows in memory, `segment` walks a file, `directory` knows names and locks, `terms` who may write,
+//! `layout` which file holds what, `index` finds an epoch; `writer`, `reader`, `inspect`, `terms` and `inbox` are what
+//! others use. The crate's front page has every byte.
 
+mod batch;
 mod builder;
 mod columns;
 mod directory;
@@ -28,11 +30,12 @@ mod terms;
 mod tests;
 mod writer;
 
+pub use batch::{EpochBatch, SequencedReading};
 pub use columns::{decode as decode_columns, encode as encode_columns};
 pub use frame::{EPOCH_ROWS, FORMAT_VERSION, FRAME_ROWS, PAYLOAD_BYTES};
 pub use inspect::{Inspection, KindInspection, inspect};
 pub use layout::Ignored;
-pub use reader::{Block, BlockReader, EpochBatch, EpochBlocks, EpochRecords, LogReader, StreamReader};
+pub use reader::{Block, BlockReader, EpochBlocks, EpochRecords, LogReader, StreamReader};
 pub use terms::{ClaimError, Fence, TermRecord, Terms, newest_term};
 pub use writer::{LogWriter, Options, Sync};
 

@@ -7,12 +7,13 @@
 use super::columns;
 use super::frame::{FRAME_HEADER, SegmentHeader};
 use super::index::Index;
+use super::batch::EpochBatch;
 use super::layout::{Layout, Survey};
-use super::rows::{input_rows, record_rows};
+use super::rows::{input_batch, record_rows};
 use super::segment::{Frames, Opened, Segment, Step};
 use super::writer::check_schema;
 use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, record_fingerprint};
-use crate::input::{Epoch, Input, Kind};
+use crate::input::{Epoch, Kind};
 use crate::row::{Column, DecodeError, Record};
 use std::marker::PhantomData;
 use std::path::Path;
@@ -39,15 +40,6 @@ pub struct EpochBlocks {
     pub rows: u32,
     /// The blocks, as stored.
     pub blocks: Vec<Block>,
-}
-
-/// An epoch of the input log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EpochBatch {
-    /// The epoch.
-    pub epoch: Epoch,
-    /// Its rows with their sequence, in sequence order: 0, 1, 2 …
-    pub rows: Vec<(u32, Input)>,
 }
 
 /// An epoch of an output stream.
@@ -356,7 +348,7 @@ impl Iterator for LogReader {
     type Item = Result<EpochBatch, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.blocks.next_as(|epoch| Ok(EpochBatch { epoch: epoch.epoch, rows: input_rows(&epoch)? }))
+        self.blocks.next_as(|epoch| input_batch(&epoch))
     }
 }
 

@@ -139,7 +139,7 @@ fn a_reader_goes_on_when_the_log_grows() {
         assert!(reader.next().is_none());
         writer.append_epoch(epoch, &rows).unwrap();
         let batch = reader.next().unwrap().unwrap();
-        assert_eq!((batch.epoch, batch.rows.len()), (epoch, rows.len()));
+        assert_eq!((batch.epoch, batch.len()), (epoch, rows.len()));
     }
     assert!(writer.position().0 > 2, "segments were rolled");
     assert!(reader.next().is_none() && reader.torn().is_none());

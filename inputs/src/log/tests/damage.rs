@@ -139,7 +139,7 @@ fn a_waiting_reader_follows_when_a_torn_end_is_cut_and_written_anew() {
     writer.append_epoch(epoch, &rows).unwrap();
     let batch = reader.next().unwrap().unwrap();
     assert_eq!(batch.epoch, epoch);
-    assert!(batch.rows.into_iter().map(|(_, row)| row).eq(rows));
+    assert!(batch.iter().map(|(_, row)| row).eq(rows));
     fs::write(&path, &bytes[..300]).unwrap();
     assert!(matches!(reader.next(), Some(Err(LogError::Damage { .. }))), "what was read is gone");
     assert!(reader.next().is_none(), "an error is final");

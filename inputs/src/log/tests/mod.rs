@@ -37,8 +37,8 @@ pub(super) fn read(dir: &Path) -> Outcome {
     for batch in &mut reader {
         match batch {
             Ok(batch) => {
-                assert!(batch.rows.iter().map(|(sequence, _)| *sequence).eq(0..batch.rows.len() as u32));
-                outcome.epochs.push((batch.epoch, batch.rows.into_iter().map(|(_, row)| row).collect()));
+                assert!(batch.iter().map(|(sequence, _)| sequence).eq(0..batch.len() as u32));
+                outcome.epochs.push((batch.epoch, batch.iter().map(|(_, row)| row).collect()));
             }
             Err(error) => outcome.error = Some(error),
         }

@@ -22,7 +22,7 @@ fn lead(log: &Path, term: u64) -> LogWriter {
 }
 
 fn drain(reader: &mut LogReader) -> Epochs {
-    let rows = |batch: EpochBatch| (batch.epoch, batch.rows.into_iter().map(|(_, row)| row).collect());
+    let rows = |batch: EpochBatch| (batch.epoch, batch.iter().map(|(_, row)| row).collect());
     reader.map(|batch| rows(batch.unwrap())).collect()
 }
 
