@@ -6,6 +6,8 @@
 mod harness;
 #[path = "operators/islands.rs"]
 mod islands;
+#[path = "operators/islands_bound.rs"]
+mod islands_bound;
 #[path = "operators/islands_incremental.rs"]
 mod islands_incremental;
 #[path = "operators/islands_network.rs"]

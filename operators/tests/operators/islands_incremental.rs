@@ -3,7 +3,7 @@
 //!
 //! Invariant: rows are compared as told, in the order in which they are told.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use gridflow_inputs::input::{Quality, SwitchStatus};
 use gridflow_inputs::network::{BusKind, EquipmentKind};
@@ -15,6 +15,7 @@ use gridflow_operators::state::State as _;
 use proptest::prelude::*;
 
 use crate::harness::State;
+use crate::islands_bound::{Bound, Map};
 use crate::islands_network::{Dice, at, branch, bus, dc_line, load, meshed, shunt, status, storage, switch, transformer, unit};
 use crate::islands_redraw::Redraw;
 use crate::telemetry::BEGIN;
@@ -179,123 +180,6 @@ fn a_share_of_another_worker_is_left_alone() {
     assert_eq!(other.save(), Islands::default().save());
 }
 
-/// Lines of a network and whether they are closed: what the bounds are worked out from.
-struct Map {
-    ends: BTreeMap<u32, (u32, u32)>,
-    closed: BTreeSet<u32>,
-    at: BTreeMap<u32, Vec<u32>>,
-    /// Pieces of equipment at each bus, itself among them.
-    equipment: BTreeMap<u32, u64>,
-}
-
-impl Map {
-    fn new(rows: &[Input]) -> Self {
-        let mut map = Self { ends: BTreeMap::new(), closed: BTreeSet::new(), at: BTreeMap::new(), equipment: BTreeMap::new() };
-        for row in rows {
-            let buses = match row {
-                Input::Bus(row) if row.kind != BusKind::Isolated => vec![row.id.0],
-                Input::Branch(row) if row.in_service => {
-                    map.ends.insert(row.id.0, (row.from.0, row.to.0));
-                    map.closed.insert(row.id.0);
-                    vec![row.from.0, row.to.0]
-                }
-                Input::Generator(row) => vec![row.bus.0],
-                Input::Load(row) => vec![row.bus.0],
-                Input::Shunt(row) => vec![row.bus.0],
-                Input::Storage(row) => vec![row.bus.0],
-                Input::DcLine(row) => vec![row.from.0, row.to.0],
-                _ => Vec::new(),
-            };
-            buses.into_iter().for_each(|bus| *map.equipment.entry(bus).or_default() += 1);
-        }
-        for (id, (from, to)) in &map.ends {
-            [from, to].into_iter().for_each(|bus| map.at.entry(*bus).or_default().push(*id));
-        }
-        map
-    }
-
-    fn neighbours(&self, bus: u32) -> impl Iterator<Item = u32> + '_ {
-        let closed = self.at.get(&bus).into_iter().flatten().filter(|id| self.closed.contains(id));
-        closed.map(move |id| if self.ends[id].0 == bus { self.ends[id].1 } else { self.ends[id].0 })
-    }
-
-    /// All buses connected to one, by distance.
-    fn distances(&self, from: u32) -> BTreeMap<u32, usize> {
-        let mut distances = BTreeMap::from([(from, 0)]);
-        let mut queue = VecDeque::from([from]);
-        while let Some(bus) = queue.pop_front() {
-            let next = distances[&bus] + 1;
-            for other in self.neighbours(bus) {
-                distances.entry(other).or_insert_with(|| {
-                    queue.push_back(other);
-                    next
-                });
-            }
-        }
-        distances
-    }
-
-    /// Steps it takes to look at the buses up to each distance, and at their lines.
-    fn volumes(&self, distances: &BTreeMap<u32, usize>) -> Vec<u64> {
-        let mut volumes = vec![0; distances.values().max().map_or(0, |far| far + 1)];
-        distances.iter().for_each(|(bus, far)| volumes[*far] += 1 + self.neighbours(*bus).count() as u64);
-        volumes
-            .iter()
-            .scan(0, |sum, here| {
-                Some({
-                    *sum += here;
-                    *sum
-                })
-            })
-            .collect()
-    }
-
-    fn equipment(&self, buses: &BTreeMap<u32, usize>) -> u64 {
-        buses.keys().map(|bus| self.equipment[bus]).sum()
-    }
-
-    /// Moves a breaker and gives what the operator may touch for it: steps of searches, buses moved, equipment of those.
-    fn flip(&mut self, id: u32) -> (u64, u64, u64) {
-        let (a, b) = self.ends[&id];
-        let opened = self.closed.remove(&id);
-        let (near, far) = (self.distances(a), self.distances(b));
-        if !opened {
-            self.closed.insert(id);
-        }
-        let smaller = near.len().min(far.len()) as u64;
-        let Some(length) = near.get(&b).copied() else {
-            let equipment = |buses, other: &BTreeMap<u32, usize>, size: u64, limit: u64| {
-                if size <= limit { self.equipment(buses) } else { self.equipment(other) }
-            };
-            if !opened {
-                let (near_size, far_size) = (near.len() as u64, far.len() as u64);
-                // Of equal sides either may move.
-                let least = if near_size == far_size {
-                    self.equipment(&near).max(self.equipment(&far))
-                } else {
-                    equipment(&near, &far, near_size, smaller)
-                };
-                return (0, smaller, least);
-            }
-            // The opened line counts no more.
-            let [near_steps, far_steps] = [&near, &far].map(|side| *self.volumes(side).last().expect("a bus is on its own side"));
-            let steps = near_steps.min(far_steps);
-            let sides = [(near_steps, &near), (far_steps, &far)].into_iter().filter(|(own, _)| *own <= steps + 1);
-            let (moved, equipment) =
-                sides.fold((0, 0), |(moved, equipment), (_, side)| (moved.max(side.len() as u64), equipment.max(self.equipment(side))));
-            return (2 * steps + 2, moved, equipment);
-        };
-        if !opened {
-            return (0, 0, 0);
-        }
-        // The two searches have met when all buses up to some distance are seen here and the others of the way there.
-        let (near, far) = (self.volumes(&near), self.volumes(&far));
-        let upto = |volumes: &[u64], levels: usize| levels.checked_sub(1).map_or(0, |last| volumes[last.min(volumes.len() - 1)]);
-        let steps = (0..=length).map(|levels| upto(&near, levels).max(upto(&far, length - levels))).min();
-        (2 * steps.expect("there is a way") + 2, 0, 0)
-    }
-}
-
 fn places(told: &[IslandOutput]) -> u64 {
     let rows = told.iter().filter_map(|told| if let IslandOutput::Row(Output::Topology(row), _) = told { Some(row) } else { None });
     rows.map(|row| (row.equipment, row.id)).collect::<BTreeSet<_>>().len() as u64
@@ -304,7 +188,7 @@ fn places(told: &[IslandOutput]) -> u64 {
 /// Moves random breakers of a network and checks the work of each, and now and then the whole picture.
 fn judge(network: &[Input], flips: usize, seed: u64) -> Vec<Work> {
     let (mut islands, mut redraw, mut map, mut dice) = (Islands::default(), Redraw::default(), Map::new(network), Dice(seed));
-    let branches: Vec<u32> = map.ends.keys().copied().collect();
+    let branches = map.branches();
     let (mut sum, mut expected, mut gathered) = (State::default(), State::default(), Vec::new());
     held(&mut sum, &told(&mut islands, 0, network));
     let mut out = Vec::new();
@@ -315,11 +199,11 @@ fn judge(network: &[Input], flips: usize, seed: u64) -> Vec<Work> {
         let epoch = flip as Epoch * 1_000;
         let id =
             if flip % 3 == 0 && !open.is_empty() { open.swap_remove(dice.below(open.len())) } else { branches[dice.below(branches.len())] };
-        let closed = map.closed.contains(&id);
+        let closed = map.is_closed(id);
         if closed {
             open.push(id);
         }
-        let (searched, moved, equipment) = map.flip(id);
+        let Bound { searched, moved, equipment } = map.flip(id);
         let row: Input = status(id, epoch as i64, !closed).into();
         gathered.push(row.clone());
         let before = islands.work();

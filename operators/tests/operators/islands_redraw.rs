@@ -9,7 +9,7 @@ use gridflow_inputs::ids::{BusId, FeederId, IslandId, SourceId, SwitchId};
 use gridflow_inputs::input::{Kind, Quality, Switch, SwitchStatus};
 use gridflow_inputs::network::{BusKind, EquipmentKind};
 use gridflow_inputs::{Epoch, Input, Sequenced};
-use gridflow_operators::decision::{Alarm, AlarmKind, Output, Reason, Rejected, Topology};
+use gridflow_operators::decision::{Alarm, AlarmKind, Reason, Rejected, Topology};
 use gridflow_operators::islands::{IslandInput, IslandOutput, IslandRow, Place};
 
 /// Where a network row belongs and from when on it holds.
