@@ -389,6 +389,8 @@ impl LogWriter {
         sync_entries(&self.dir, self.options)?;
         self.index.segments.push(SegmentIndex::new(&header)?);
         (self.file, self.path, self.number, self.length) = (file, path, number, bytes.len() as u64);
+        // For those who open a log that is being written. It is a cache: that it cannot be stored is no reason to stop.
+        let _ = self.index.store(&self.dir);
         Ok(())
     }
 }

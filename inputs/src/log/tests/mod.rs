@@ -3,6 +3,7 @@
 mod behaviour;
 mod damage;
 mod inbox;
+mod tailing;
 mod terms;
 
 use super::*;
