@@ -242,6 +242,14 @@ pub enum LogError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The directory of a log cannot be written.
+    #[error("{} cannot be written ({source}): give this user the right to write there, or record in another directory", dir.display())]
+    ReadOnly {
+        /// The directory.
+        dir: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// An epoch could not be stored.
     #[error("cannot write to {}: {source}; {} is safe in the log: make room or repair the disk, then reopen it", path.display(), last(*last_epoch))]
     Write {
@@ -298,6 +306,14 @@ fn end(epoch: Option<Epoch>) -> String {
 
 fn last(epoch: Option<Epoch>) -> String {
     epoch.map_or_else(|| "no epoch yet".to_owned(), |epoch| format!("everything up to epoch {epoch}"))
+}
+
+/// What a file system's refusal to let us write in `dir` means; `path` is what was touched.
+fn write_error(dir: &Path, path: &Path, doing: &'static str, source: io::Error) -> LogError {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => LogError::ReadOnly { dir: dir.to_owned(), source },
+        _ => io_error(path, doing, source),
+    }
 }
 
 fn io_error(path: &Path, doing: &'static str, source: io::Error) -> LogError {

@@ -259,22 +259,3 @@ fn each_thing_that_is_no_log_has_its_own_error() {
     assert!(matches!(LogWriter::create(&file, Header::input("north"), SMALL), Err(LogError::Io { .. })));
     assert!(matches!(LogReader::open(&file), Err(LogError::Io { .. })));
 }
-
-#[cfg(unix)]
-#[test]
-#[allow(clippy::print_stdout)] // a test that cannot show anything says so
-fn a_directory_that_cannot_be_written_is_named() {
-    use std::os::unix::fs::PermissionsExt;
-    let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), &sample(), SMALL);
-    for (name, _) in files(dir.path()) {
-        fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o444)).unwrap();
-    }
-    if fs::File::options().append(true).open(segment(dir.path(), 1)).is_ok() {
-        println!("skipped: this user may write everywhere");
-        return;
-    }
-    let error = LogWriter::open_append(dir.path(), SMALL).unwrap_err();
-    assert!(error.to_string().contains("cannot open for writing"), "{error}");
-    assert_eq!(read(dir.path()).epochs, sample(), "reading needs no right to write");
-}

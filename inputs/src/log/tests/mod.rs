@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod damage;
+mod disk;
 mod inbox;
 mod tailing;
 mod terms;
