@@ -6,7 +6,7 @@
 //! * the bytes are a function of the header, the options and the rows alone: no times, no paths, no chance;
 //! * reading never skips silently: what is torn is reported, what is damaged is an error naming segment, offset, epoch.
 //!
-//! `columns` packs values, `frame` is the byte layout, `builder` makes frames of rows and `rows` rows of columns,
+//! `columns` and `packed` store values, `frame` is the byte layout, `builder` makes frames of rows and `rows` rows of columns,
 //! `segment` walks a file, `directory` knows names and locks, `terms` who may write, `layout` which file holds what,
 //! `index` finds an epoch; `writer`, `reader`, `inspect`, `terms` and `inbox` are what others use. The crate's front page has every byte.
 
@@ -18,6 +18,7 @@ pub mod inbox;
 mod index;
 mod inspect;
 mod layout;
+mod packed;
 mod reader;
 mod rows;
 mod segment;

@@ -149,7 +149,11 @@ fn a_reader_goes_on_when_the_log_grows() {
 fn reading_starts_at_an_epoch_whatever_the_index_says() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let options = Options { segment_bytes: 3 << 20, sync: Sync::Never };
-    let random = |epoch: u64, row: u32| reading(row, (epoch * 65_599 + u64::from(row)).wrapping_mul(0x9e37_79b9_7f4a_7c15) as i64 >> 20);
+    let random = |epoch: u64, row: u32| {
+        // Without a pattern that a column could be packed by.
+        let mixed = (epoch * 65_599 + u64::from(row)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        reading(row, (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) as i64 >> 20)
+    };
     let epochs: Vec<_> = (1..60u64).map(|epoch| (epoch * 1000, (0..12_000).map(|row| random(epoch, row)).collect())).collect();
     write(dir.path(), &epochs, options);
     let fewer: Vec<_> = epochs.iter().map(|(epoch, rows)| (*epoch, rows[..9_000].to_vec())).collect();
