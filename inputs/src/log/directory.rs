@@ -5,7 +5,7 @@
 //! on an empty file, one for each term: it goes when its holder does, however that ends, and a leader that is stopped but
 //! not dead holds up nobody. Readers take no lock.
 
-use super::{LogError, io_error};
+use super::{LogError, io_error, write_error};
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ impl WriteLock {
     pub(super) fn take(dir: &Path, term: u64) -> Result<Self, LogError> {
         let path = dir.join(if term == 0 { "lock".to_owned() } else { format!("lock-term-{term:08}") });
         let file = File::options().write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(|source| io_error(&path, "open for writing", source))?;
+        let file = file.map_err(|source| write_error(dir, &path, "open for writing", source))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(LogError::Locked { dir: dir.to_owned() }),

@@ -1,7 +1,7 @@
 //! The index file: where in each segment some epochs begin, so that a reader can start near one.
 //!
 //! It is a cache. It holds one entry for the first epoch that begins in each stretch of 1 MiB of a segment, which makes
-//! it a function of the log alone; a writer stores it when it closes. A reader uses an entry only when the segment's
+//! it a function of the log alone; a writer stores it when a segment ends and when it closes. A reader uses an entry only when the segment's
 //! header is the one the index was made from and the very frame header it names lies at the offset; else it walks the
 //! segment from its beginning. So a missing, old or foreign index costs time and nothing else.
 
@@ -14,6 +14,7 @@ use std::fs;
 use std::path::Path;
 
 const NAME: &str = "index.gfi";
+const DRAFT: &str = "index.gfi.draft";
 const MAGIC: [u8; 8] = *b"GFINDEX1";
 const STRETCH: u64 = 1 << 20;
 const ENTRY: usize = 20;
@@ -140,9 +141,13 @@ impl Index {
         }
         let check = crc(&bytes);
         bytes.extend_from_slice(&check.to_le_bytes());
-        // A torn index has no fitting checksum and counts as missing.
-        let path = dir.join(NAME);
-        fs::write(&path, bytes).map_err(|source| io_error(&path, "write", source))
+        // A reader finds the one before or this one. What a crash leaves torn has no fitting checksum and counts as missing.
+        let (path, draft) = (dir.join(NAME), dir.join(DRAFT));
+        let stored = fs::write(&draft, bytes).and_then(|()| fs::rename(&draft, &path));
+        stored.map_err(|source| {
+            let _ = fs::remove_file(&draft);
+            io_error(&path, "write", source)
+        })
     }
 
     /// Entries of segment `number`, if they were made from a segment with this header.

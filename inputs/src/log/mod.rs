@@ -6,7 +6,7 @@
 //! * the bytes are a function of the header, the options and the rows alone: no times, no paths, no chance;
 //! * reading never skips silently: what is torn is reported, what is damaged is an error naming segment, offset, epoch.
 //!
-//! `columns` packs values, `frame` is the byte layout, `builder` makes frames of rows and `rows` rows of columns, `batch`
+//! `columns` and `packed` store values, `frame` is the byte layout, `builder` makes frames of rows and `rows` rows of columns, `batch`
 //! is an epoch of rows in memory, `segment` walks a file, `directory` knows names and locks, `terms` who may write,
 //! `layout` which file holds what, `index` finds an epoch; `writer`, `reader`, `inspect`, `terms` and `inbox` are what
 //! others use. The crate's front page has every byte.
@@ -20,6 +20,7 @@ pub mod inbox;
 mod index;
 mod inspect;
 mod layout;
+mod packed;
 mod reader;
 mod rows;
 mod segment;
@@ -245,6 +246,14 @@ pub enum LogError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The directory of a log cannot be written.
+    #[error("{} cannot be written ({source}): give this user the right to write there, or record in another directory", dir.display())]
+    ReadOnly {
+        /// The directory.
+        dir: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// An epoch could not be stored.
     #[error("cannot write to {}: {source}; {} is safe in the log: make room or repair the disk, then reopen it", path.display(), last(*last_epoch))]
     Write {
@@ -301,6 +310,14 @@ fn end(epoch: Option<Epoch>) -> String {
 
 fn last(epoch: Option<Epoch>) -> String {
     epoch.map_or_else(|| "no epoch yet".to_owned(), |epoch| format!("everything up to epoch {epoch}"))
+}
+
+/// What a file system's refusal to let us write in `dir` means; `path` is what was touched.
+fn write_error(dir: &Path, path: &Path, doing: &'static str, source: io::Error) -> LogError {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => LogError::ReadOnly { dir: dir.to_owned(), source },
+        _ => io_error(path, doing, source),
+    }
 }
 
 fn io_error(path: &Path, doing: &'static str, source: io::Error) -> LogError {

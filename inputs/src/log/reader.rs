@@ -15,6 +15,7 @@ use super::writer::check_schema;
 use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, record_fingerprint};
 use crate::input::{Epoch, Kind};
 use crate::row::{Column, DecodeError, Record};
+use std::io::ErrorKind;
 use std::marker::PhantomData;
 use std::path::Path;
 
@@ -113,12 +114,13 @@ impl BlockReader {
         }
         while low < high {
             let middle = low + (high - low).div_ceil(2);
-            match self.layout.open(middle, None)? {
-                Opened::Segment(segment) if segment.header.base_epoch <= epoch => {
+            match self.layout.open(middle, None) {
+                Ok(Opened::Segment(segment)) if segment.header.base_epoch <= epoch => {
                     check_identity(&self.header, &segment)?;
                     self.segment = *segment;
                     low = middle;
                 }
+                Err(error) if !is_gone(&error) => return Err(error),
                 _ => high = middle - 1,
             }
         }
@@ -152,6 +154,7 @@ impl BlockReader {
             self.segment.refresh()?;
             (self.at_end, self.unfenced) = (false, true);
         }
+        let mut suspected = false;
         loop {
             if self.unfenced {
                 // In this order: what a superseded leader wrote after the claim is never seen as the log's.
@@ -175,58 +178,67 @@ impl BlockReader {
                 }
                 Passed::End(torn) => torn,
             };
-            // Whether another segment follows must be known before this one's length is looked at again: a writer
-            // finishes a segment before it begins the next.
-            let number = self.segment.header.number + 1;
-            let follows = self.layout.path(number).exists();
-            if self.segment.refresh()? {
-                self.unfenced = true;
-                continue;
-            }
-            if let (Some(torn), Some(_)) = (&torn, self.layout.limit(number - 1)) {
-                return Err(self.segment.damage(torn.offset, "the segment ends inside an epoch, but a later term found it complete"));
-            }
-            self.torn = torn;
-            if !follows {
-                // Nobody who is told that this is the end has read what does not count.
-                if self.follow_terms()? {
-                    continue;
-                }
-                self.at_end = true;
-                return Ok(None);
-            }
-            if let Some(torn) = &self.torn {
-                return Err(self.segment.damage(torn.offset, "the segment ends inside an epoch, but another segment follows"));
-            }
-            match self.layout.open(number, self.segment.last)? {
-                Opened::Segment(next) => {
-                    check_identity(&self.header, &next)?;
-                    let SegmentHeader { base_epoch, link, log, .. } = &next.header;
-                    if *base_epoch != self.segment.floor
-                        || self.segment.link.is_some_and(|due| due != *link)
-                        || log.term < self.segment.header.log.term
-                    {
-                        return Err(
-                            next.damage(0, "the segment does not continue the one before it: epochs are missing or it is of another log")
-                        );
-                    }
+            match self.beyond(torn)? {
+                Beyond::Segment(next) => {
                     self.segment = *next;
                     self.unfenced = true;
                 }
-                Opened::Torn(_) if self.layout.path(number + 1).exists() => {
-                    let what = "the segment ends inside its header, but others follow".to_owned();
-                    return Err(LogError::Damage { segment: number, offset: 0, epoch: self.segment.last, what });
-                }
-                Opened::Torn(torn) => {
-                    self.torn = Some(torn);
+                Beyond::More => self.unfenced = true,
+                // Nobody who is told that this is the end has read what does not count.
+                Beyond::End(_) if self.follow_terms()? => {}
+                Beyond::End(torn) => {
+                    (self.torn, self.at_end) = (torn, true);
                     return Ok(None);
                 }
+                // A writer that comes back may have been at work between two looks: damage is what shows twice.
+                Beyond::Damage(error) if suspected => return Err(error),
+                Beyond::Damage(_) => suspected = true,
             }
         }
     }
 
-    /// Takes up terms claimed since: goes on behind the fence of the first of them, unless what was handed out lies beyond.
-    /// Whether there were any.
+    /// What lies behind the end of the segment, where `torn` was found.
+    fn beyond(&mut self, torn: Option<Torn>) -> Result<Beyond, LogError> {
+        // In this order. A writer finishes a segment before it begins the next, and a header before a segment behind that:
+        // so when the next has a header, this one's length, looked at once more, is its last.
+        let number = self.segment.header.number + 1;
+        let others_follow = self.layout.path(number + 1).exists();
+        let next = match self.layout.open(number, self.segment.last) {
+            Err(error) if is_gone(&error) => None,
+            next => Some(next?),
+        };
+        if self.segment.refresh()? {
+            return Ok(Beyond::More);
+        }
+        let fenced = self.layout.limit(number - 1).is_some();
+        let damage = |segment: &Segment, offset, what: &str| Ok(Beyond::Damage(segment.damage(offset, what)));
+        match (next, torn) {
+            (_, Some(torn)) if fenced => {
+                damage(&self.segment, torn.offset, "the segment ends inside an epoch, but a later term found it complete")
+            }
+            (None, torn) => Ok(Beyond::End(torn)),
+            (Some(_), Some(torn)) => damage(&self.segment, torn.offset, "the segment ends inside an epoch, but another segment follows"),
+            (Some(Opened::Torn(_)), None) if others_follow => {
+                let what = "the segment ends inside its header, but others follow".to_owned();
+                Ok(Beyond::Damage(LogError::Damage { segment: number, offset: 0, epoch: self.segment.last, what }))
+            }
+            (Some(Opened::Torn(torn)), None) => Ok(Beyond::End(Some(torn))),
+            (Some(Opened::Segment(next)), None) => {
+                check_identity(&self.header, &next)?;
+                let SegmentHeader { base_epoch, link, log, .. } = &next.header;
+                if *base_epoch != self.segment.floor
+                    || self.segment.link.is_some_and(|due| due != *link)
+                    || log.term < self.segment.header.log.term
+                {
+                    return damage(&next, 0, "the segment does not continue the one before it: epochs are missing or it is of another log");
+                }
+                Ok(Beyond::Segment(next))
+            }
+        }
+    }
+
+    /// Takes up terms claimed since, and says whether there were any: goes on behind the fence of the first of them, unless
+    /// what was handed out lies beyond it.
     fn follow_terms(&mut self) -> Result<bool, LogError> {
         let known = self.layout.newest();
         let mut followed = false;
@@ -273,6 +285,18 @@ enum Passed {
     End(Option<Torn>),
 }
 
+/// What a reader finds behind the end of a segment.
+enum Beyond {
+    /// The next one, which continues it.
+    Segment(Box<Segment>),
+    /// The segment has grown.
+    More,
+    /// The end of the log, with what is torn there.
+    End(Option<Torn>),
+    /// Something that does not fit.
+    Damage(LogError),
+}
+
 fn decode(segment: &Segment, frames: &Frames, scratch: &mut Vec<u8>) -> Result<EpochBlocks, LogError> {
     let mut blocks = Vec::with_capacity(frames.frames.len());
     for (index, (offset, header)) in frames.frames.iter().enumerate() {
@@ -283,6 +307,10 @@ fn decode(segment: &Segment, frames: &Frames, scratch: &mut Vec<u8>) -> Result<E
         blocks.push(Block { code: header.code, columns, stored_bytes, raw_bytes: u64::from(header.raw) });
     }
     Ok(EpochBlocks { epoch: frames.epoch, rows: frames.rows, blocks })
+}
+
+fn is_gone(error: &LogError) -> bool {
+    matches!(error, LogError::Io { source, .. } if source.kind() == ErrorKind::NotFound)
 }
 
 /// All segments of a log say the same about it; only the term may rise.

@@ -11,7 +11,7 @@ use super::directory::{segment_files, sync_directory};
 use super::frame::crc;
 use super::layout::{Layout, Survey};
 use super::segment::{Opened, Step};
-use super::{LogError, io_error};
+use super::{LogError, io_error, write_error};
 use crate::row::Canonical;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -169,7 +169,7 @@ impl Terms {
             return Err(LogError::Name { name: who.to_owned() }.into());
         }
         let dir = out.join(TERMS);
-        fs::create_dir_all(&dir).map_err(|source| io_error(&dir, "create", source))?;
+        fs::create_dir_all(&dir).map_err(|source| write_error(out, &dir, "create", source))?;
         let mut terms = Self::load(out)?;
         let term = terms.newest() + 1;
         let mut names: BTreeSet<String> = streams.iter().map(|name| (*name).to_owned()).collect();
@@ -325,7 +325,7 @@ fn draft(dir: &Path, term: u64) -> Result<(PathBuf, File), LogError> {
         match File::options().write(true).create_new(true).open(&path) {
             Ok(file) => return Ok((path, file)),
             Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < u32::MAX => attempt += 1,
-            Err(source) => return Err(io_error(&path, "create", source)),
+            Err(source) => return Err(write_error(dir, &path, "create", source)),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::frame::{EPOCH_ROWS, FrameHeader, MAGIC, RECORDS, SEGMENT_HEADER, Segm
 use super::index::{Index, SegmentIndex};
 use super::layout::Layout;
 use super::segment::{Opened, Segment, Step};
-use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, io_error, record_fingerprint};
+use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, io_error, record_fingerprint, write_error};
 use crate::input::{Epoch, Input, Kind, MAX_EPOCH};
 use crate::row::Record;
 use std::fs::{self, File};
@@ -72,7 +72,7 @@ impl LogWriter {
     /// # Errors
     /// When there is a log already, another writer holds the directory, a name is too long, or the file system refuses.
     pub fn create(dir: &Path, header: Header, options: Options) -> Result<Self, LogError> {
-        fs::create_dir_all(dir).map_err(|source| io_error(dir, "create", source))?;
+        fs::create_dir_all(dir).map_err(|source| write_error(dir, dir, "create", source))?;
         let layout = Layout::load(dir)?;
         let lock = WriteLock::take(dir, layout.newest())?;
         match layout.count_known()? {
@@ -106,7 +106,7 @@ impl LogWriter {
     /// As [`open_append`](Self::open_append), when a later term was claimed, and when the log is of another region, stream
     /// or record than `header` says.
     pub fn open_term(dir: &Path, term: u64, header: Header, options: Options) -> Result<Self, LogError> {
-        fs::create_dir_all(dir).map_err(|source| io_error(dir, "create", source))?;
+        fs::create_dir_all(dir).map_err(|source| write_error(dir, dir, "create", source))?;
         let layout = Layout::load(dir)?;
         if layout.newest() != term {
             return Err(LogError::Superseded { dir: dir.to_owned(), term, newest: layout.newest() });
@@ -137,7 +137,7 @@ impl LogWriter {
         let first = SegmentHeader { log: header.clone(), number, base_epoch, link: fence.link };
         let bytes = first.write()?;
         let path = layout.path(number);
-        let mut file = create_segment(&path)?;
+        let mut file = create_segment(&dir, &path)?;
         file.write_all(&bytes).and_then(|()| sync_file(&file, options)).map_err(|source| io_error(&path, "write", source))?;
         sync_entries(&dir, options)?;
         let mut index = Index::of_earlier(&layout, number)?;
@@ -203,7 +203,7 @@ impl LogWriter {
             }
         };
         let path = layout.path(number);
-        let file = File::options().append(true).open(&path).map_err(|source| io_error(&path, "open for writing", source))?;
+        let file = File::options().append(true).open(&path).map_err(|source| write_error(&dir, &path, "open for writing", source))?;
         if let Some(torn) = torn {
             if cut.is_some() {
                 return Err(segment.damage(torn.offset, "the segment ends inside an epoch, but another follows"));
@@ -393,12 +393,14 @@ impl LogWriter {
         sync_entries(&self.dir, self.options)?;
         self.index.segments.push(SegmentIndex::new(&header)?);
         (self.file, self.path, self.number, self.length) = (file, path, number, bytes.len() as u64);
+        // For those who open a log that is being written. It is a cache: that it cannot be stored is no reason to stop.
+        let _ = self.index.store(&self.dir);
         Ok(())
     }
 }
 
-fn create_segment(path: &Path) -> Result<File, LogError> {
-    File::options().append(true).create_new(true).open(path).map_err(|source| io_error(path, "create", source))
+fn create_segment(dir: &Path, path: &Path) -> Result<File, LogError> {
+    File::options().append(true).create_new(true).open(path).map_err(|source| write_error(dir, path, "create", source))
 }
 
 fn sync_file(file: &File, options: Options) -> io::Result<()> {

@@ -2,7 +2,9 @@
 
 mod behaviour;
 mod damage;
+mod disk;
 mod inbox;
+mod tailing;
 mod terms;
 
 use super::*;
