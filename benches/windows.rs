@@ -21,12 +21,12 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Parser, ValueEnum};
 use gridflow::workload::{Record, Targets, WorkloadConfig, write};
-use support::machine::{cpu_seconds, line, median};
+use support::machine::{cpu_seconds, is_measuring, line, median};
 use support::w1::dense::Dense;
 use support::w1::hashed::{Cheap, Hashed};
 use support::w1::naive::{NASTY_SENSORS, Naive, nasty};
 use support::w1::reader::{Run, read};
-use support::w1::{Program, Task, Told};
+use support::w1::{Program, Task, Told, engine};
 
 #[derive(Parser)]
 struct Arguments {
@@ -90,24 +90,27 @@ impl Name {
     }
 }
 
-/// Runs a program over records and keeps all it tells; `every` so many ticks and at the end its latest readings too.
-fn listen<P: Program + ?Sized>(program: &mut P, every: u32, give: impl FnOnce(&mut dyn FnMut(&Record))) -> Told {
+/// Runs a program over records and keeps all it tells; with `latest`, every so many ticks and at the end its latest
+/// readings too.
+fn listen<P: Program + ?Sized>(program: &mut P, every: u32, latest: bool, give: impl FnOnce(&mut dyn FnMut(&Record))) -> Told {
     let mut told = Told::new();
     let mut run = Run::new(&mut *program, |tick, changes: &[_], program: &P| {
         told.take(tick, changes);
-        if tick % every == every - 1 {
+        if latest && tick % every == every - 1 {
             told.take_latest(&program.latest());
         }
     });
     give(&mut |record| run.take(record));
     run.end();
-    told.take_latest(&program.latest());
+    if latest {
+        told.take_latest(&program.latest());
+    }
     told
 }
 
 /// The same over a file.
 fn listen_to_file<P: Program + ?Sized>(program: &mut P, file: &Path) -> Told {
-    listen(program, 60, |take| read(file, take).expect("the file is one of the workload"))
+    listen(program, 60, true, |take| read(file, take).expect("the file is one of the workload"))
 }
 
 /// CPU seconds and records of a program over a file, from its start to its last changelog row.
@@ -138,7 +141,7 @@ fn check_on_nasty_inputs() {
         let records = nasty(seed, 1_200);
         for task in [Task::T1, Task::T2] {
             let answer = |mut program: Box<dyn Program>| {
-                let told = listen(&mut *program, 1, |take| records.iter().for_each(take));
+                let told = listen(&mut *program, 1, true, |take| records.iter().for_each(take));
                 (told.digest(), told.changes, program.late())
             };
             let expected = answer(Box::new(Naive::new(task, NASTY_SENSORS)));
@@ -164,6 +167,27 @@ fn check_on_file(task: Task, arguments: &Arguments, file: &Path) -> (String, u64
     }
     let [answer, ..] = answers;
     answer
+}
+
+/// The engine against the dense floor on a workload's log, to the byte; says so when it cannot answer yet.
+fn check_engine(config: WorkloadConfig, workers: &[usize], dir: &Path) {
+    let at = |name: &str| dir.join(format!("engine-{}{name}", if config.append_only { "t1" } else { "t2" }));
+    let targets = Targets { log: Some(at(".log")), binary: Some(at(".bin")), csv: None };
+    write(config, &targets, &AtomicBool::new(false), |_| {}).expect("the workload can be written");
+    let task = if config.append_only { Task::T1 } else { Task::T2 };
+    let mut dense = Dense::new(task, config.sensors, config.period_ms as u32);
+    // Windows alone: the engine's latest readings are no stream.
+    let expected = listen(&mut dense, u32::MAX, false, |take| read(&at(".bin"), take).expect("it was just written"));
+    for workers in workers {
+        match engine::listen(&at(".log"), *workers) {
+            Ok(told) => {
+                assert_eq!(told.accounts, expected.accounts, "{task:?}, {workers} worker(s): the engine ends with other accounts");
+                assert_eq!(told.digest(), expected.digest(), "{task:?}, {workers} worker(s): the engine tells another changelog");
+                println!("{task:?}: the engine with {workers} worker(s) tells the same {} changes as the floors", told.changes);
+            }
+            Err(why) => println!("{task:?}: the engine was not compared: {why}"),
+        }
+    }
 }
 
 /// Writes the state a reader of the changelog ends up with.
@@ -196,48 +220,51 @@ fn once(name: Name, arguments: &Arguments, file: &Path) {
 }
 
 /// Million readings per CPU second of the engine's telemetry operator alone, fed from memory; `None` until it can be.
-fn engine(_task: Task, _arguments: &Arguments, _file: &Path) -> Option<f64> {
+fn operator_alone(_task: Task, _arguments: &Arguments, _file: &Path) -> Option<f64> {
     None
 }
 
+/// What `cargo test` runs: everything against everything on inputs that are small.
+fn check_all_small(dir: &Path) {
+    let arguments = Arguments::parse_from(["windows", "--sensors", "2000"]);
+    let config = WorkloadConfig { minutes: 2, sensors: arguments.sensors, ..WorkloadConfig::default() };
+    let targets = Targets { log: None, binary: Some(dir.join("small.bin")), csv: Some(dir.join("small.csv")) };
+    write(config, &targets, &AtomicBool::new(false), |_| {}).expect("the workload can be written");
+    for task in [Task::T1, Task::T2] {
+        let answers = ["small.bin", "small.csv"].map(|name| check_on_file(task, &arguments, &dir.join(name)));
+        assert_eq!(answers[0], answers[1], "both forms of the file are the same workload");
+        check_engine(WorkloadConfig { minutes: 1, sensors: 500, append_only: task == Task::T1, ..config }, &[1, 2], dir);
+    }
+}
+
 fn main() {
-    let arguments = Arguments::parse();
-    check_on_nasty_inputs();
     let dir = tempfile::tempdir().expect("a temporary directory");
+    if !is_measuring() {
+        check_on_nasty_inputs();
+        check_all_small(dir.path());
+        return;
+    }
+    let arguments = Arguments::parse();
     let (sensors, period_ms) = (arguments.sensors, u64::from(arguments.period_ms));
-    let make = |minutes, name: &str, append_only| {
-        let path = dir.path().join(name);
-        let config = WorkloadConfig { minutes, sensors, period_ms, append_only, ..WorkloadConfig::default() };
-        let targets = if name.ends_with(".csv") {
-            Targets { csv: Some(path.clone()), ..Targets::default() }
-        } else {
-            Targets { binary: Some(path.clone()), ..Targets::default() }
-        };
+    let make = || {
+        let path = dir.path().join("w1.bin");
+        let config = WorkloadConfig { minutes: arguments.minutes, sensors, period_ms, ..WorkloadConfig::default() };
+        let targets = Targets { binary: Some(path.clone()), ..Targets::default() };
         write(config, &targets, &AtomicBool::new(false), |_| {}).expect("the workload can be written");
         path
     };
-    // `cargo test --benches` runs this too: the checks are its tests, a measurement there means nothing.
-    if !arguments.bench && arguments.once.is_none() {
-        let small = Arguments { sensors: 2_000, ..arguments };
-        let config = WorkloadConfig { minutes: 2, sensors: small.sensors, ..WorkloadConfig::default() };
-        let at = |name: &str| Some(dir.path().join(name));
-        let targets = Targets { log: None, binary: at("small.bin"), csv: at("small.csv") };
-        write(config, &targets, &AtomicBool::new(false), |_| {}).expect("the workload can be written");
-        for task in [Task::T1, Task::T2] {
-            let answers = ["small.bin", "small.csv"].map(|name| check_on_file(task, &small, &dir.path().join(name)));
-            assert_eq!(answers[0], answers[1], "both forms of the file are the same workload");
-        }
-        return;
-    }
-    let file = arguments.file.clone().unwrap_or_else(|| make(arguments.minutes, "w1.bin", false));
+    let file = arguments.file.clone().unwrap_or_else(make);
     if let Some(name) = arguments.once {
         once(name, &arguments, &file);
         return;
     }
     println!("{}", line());
+    check_on_nasty_inputs();
     for task in [Task::T1, Task::T2] {
         let (digest, changes) = check_on_file(task, &arguments, &file);
         println!("{task:?}: all tell the same {changes} changes, digest {}", &digest[..16]);
+        let append_only = task == Task::T1;
+        check_engine(WorkloadConfig { minutes: 2, sensors, period_ms, append_only, ..WorkloadConfig::default() }, &[1, 2], dir.path());
         let mut rates = [const { Vec::new() }; Name::ALL.len()];
         let mut engine_rates = Vec::new();
         // In turns, so that a busy minute of the machine hits all alike.
@@ -246,7 +273,7 @@ fn main() {
                 let (cpu, records) = measure(name, task, &arguments, &file);
                 rates.push(records as f64 / cpu * 1e-6);
             }
-            engine_rates.extend(engine(task, &arguments, &file));
+            engine_rates.extend(operator_alone(task, &arguments, &file));
         }
         let rates = rates.map(median);
         let floor = rates[0].max(rates[1]);

@@ -1,12 +1,27 @@
 //! The machine a bench runs on, in one line, and the CPU time of this process: rates per CPU second mean something on a
 //! machine that is shared, rates per second of the wall clock do not.
 
+use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
 
 /// CPU time of this process so far, all threads, user and system, seconds.
 pub fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+}
+
+/// CPU time of all processes this one started and waited for, seconds; in steps of the kernel's clock, mostly 10 ms.
+pub fn children_cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("benches run on Linux");
+    // The name of the program, in brackets, may hold blanks; fields are counted from behind it.
+    let (_, fields) = stat.rsplit_once(')').expect("the name is in brackets");
+    let ticks: u64 = fields.split_whitespace().skip(13).take(2).map(|field| field.parse::<u64>().expect("ticks are numbers")).sum();
+    ticks as f64 / clock_ticks_per_second() as f64
+}
+
+/// The load of the last minute.
+pub fn load() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
 /// Processor, cores, memory and load, as far as the system tells.
@@ -20,8 +35,14 @@ pub fn line() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kilobytes = field(&read("/proc/meminfo"), "MemTotal").and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
     let memory = kilobytes.map_or("memory unknown".to_owned(), |kilobytes| format!("{} GB", kilobytes / 1_000_000));
-    let load = read("/proc/loadavg");
-    format!("{model}, {cores} cores, {memory}, load {}", load.split(' ').next().filter(|text| !text.is_empty()).unwrap_or("unknown"))
+    let load = load().map_or("unknown".to_owned(), |load| load.to_string());
+    format!("{model}, {cores} cores, {memory}, load {load}")
+}
+
+/// Whether this is a run of `cargo bench` (or of one program alone): the only kind with options. `cargo test --benches` runs
+/// benches too, perhaps with options of the test harness; a measurement there means nothing.
+pub fn is_measuring() -> bool {
+    std::env::args().any(|argument| argument == "--bench" || argument == "--once")
 }
 
 /// The median of some numbers.

@@ -42,9 +42,9 @@ pub enum RecordError {
         /// Its name.
         field: &'static str,
     },
-    /// A line with more than six fields.
-    #[error("a line has more than six fields")]
-    Fields,
+    /// More than one line, where one was expected.
+    #[error("there is more than one line")]
+    Lines,
 }
 
 impl Record {
@@ -101,21 +101,27 @@ impl Record {
     ///
     /// # Errors
     /// When it is not six numbers that fit, or the kind is unknown.
-    pub fn parse_csv(line: &[u8]) -> Result<Self, RecordError> {
-        let mut fields = line.split(|byte| *byte == b',');
-        let mut next = |field| number(fields.next().unwrap_or_default()).ok_or(RecordError::Field { field });
-        let fits = |field| move |_| RecordError::Field { field };
-        let record = Self {
-            ts_ms: u64::try_from(next("ts_ms")?).map_err(fits("ts_ms"))?,
-            value: i32::try_from(next("value")?).map_err(fits("value"))?,
-            sensor: u32::try_from(next("sensor")?).map_err(fits("sensor"))?,
-            arr_ms: u32::try_from(next("arr_ms")?).map_err(fits("arr_ms"))?,
-            quality: u8::try_from(next("quality")?).map_err(fits("quality"))?,
-            kind: u8::try_from(next("kind")?).map_err(fits("kind"))?,
-        };
-        if fields.next().is_some() {
-            return Err(RecordError::Fields);
+    pub fn parse_csv(mut line: &[u8]) -> Result<Self, RecordError> {
+        let record = Self::take_csv(&mut line)?;
+        if line.is_empty() { Ok(record) } else { Err(RecordError::Lines) }
+    }
+
+    /// Takes the record at the front of lines of CSV, with the end of its line, if that is there.
+    ///
+    /// # Errors
+    /// When the line is not six numbers that fit, or the kind is unknown; the lines are then where they cannot be read.
+    pub fn take_csv(lines: &mut &[u8]) -> Result<Self, RecordError> {
+        fn fit<T: TryFrom<i64>>(field: &'static str, lines: &mut &[u8], end: u8) -> Result<T, RecordError> {
+            number(lines, end).and_then(|number| T::try_from(number).ok()).ok_or(RecordError::Field { field })
         }
+        let record = Self {
+            ts_ms: fit("ts_ms", lines, b',')?,
+            value: fit("value", lines, b',')?,
+            sensor: fit("sensor", lines, b',')?,
+            arr_ms: fit("arr_ms", lines, b',')?,
+            quality: fit("quality", lines, b',')?,
+            kind: fit("kind", lines, b'\n')?,
+        };
         if record.kind > Self::MOVE {
             return Err(RecordError::Kind(record.kind));
         }
@@ -123,19 +129,33 @@ impl Record {
     }
 }
 
-/// A whole number in decimal digits, with a sign when negative.
-fn number(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
+/// Takes a whole number in decimal digits, with a sign when negative, and the byte that ends it (the end of all ends a
+/// line too).
+#[inline]
+fn number(text: &mut &[u8], end: u8) -> Option<i64> {
+    let whole: &[u8] = text;
+    let (negative, mut rest) = match whole {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),
     };
+    let length = rest.len();
+    let mut value = 0u64;
+    while let [byte, tail @ ..] = rest
+        && byte.is_ascii_digit()
+    {
+        // Wraps only after more digits than are allowed.
+        value = value.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+        rest = tail;
+    }
     // Eighteen digits always fit.
-    if digits.is_empty() || digits.len() > 18 {
+    let digits = length - rest.len();
+    if digits == 0 || digits > 18 {
         return None;
     }
-    let mut value = 0i64;
-    for digit in digits {
-        value = value * 10 + i64::from(digit.checked_sub(b'0').filter(|digit| *digit < 10)?);
-    }
-    Some(if negative { -value } else { value })
+    *text = match rest {
+        [byte, tail @ ..] if *byte == end => tail,
+        [] if end == b'\n' => rest,
+        _ => return None,
+    };
+    Some(if negative { -(value as i64) } else { value as i64 })
 }

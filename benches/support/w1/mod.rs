@@ -7,6 +7,7 @@
 //! each tick.
 
 pub mod dense;
+pub mod engine;
 pub mod hashed;
 pub mod naive;
 pub mod reader;

@@ -1,7 +1,7 @@
 //! Files of workload W1, 24-byte records or CSV, read as a stream and run through a program tick by tick.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::path::Path;
 
 use gridflow::workload::{CSV_HEADER, RECORD_BYTES, Record};
@@ -19,7 +19,7 @@ fn bad(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 pub fn read(path: &Path, mut take: impl FnMut(&Record)) -> io::Result<()> {
     let mut file = File::open(path)?;
     if path.extension().is_some_and(|extension| extension == "csv") {
-        return read_csv(BufReader::with_capacity(BLOCK, file), take);
+        return read_csv(file, take);
     }
     let mut block = vec![0; BLOCK / RECORD_BYTES * RECORD_BYTES];
     loop {
@@ -43,18 +43,31 @@ pub fn read(path: &Path, mut take: impl FnMut(&Record)) -> io::Result<()> {
     }
 }
 
-fn read_csv(mut file: impl BufRead, mut take: impl FnMut(&Record)) -> io::Result<()> {
-    let mut line = Vec::new();
-    file.read_until(b'\n', &mut line)?;
-    if line != CSV_HEADER.as_bytes() {
+fn read_csv(mut file: File, mut take: impl FnMut(&Record)) -> io::Result<()> {
+    let mut header = vec![0; CSV_HEADER.len()];
+    file.read_exact(&mut header)?;
+    if header != CSV_HEADER.as_bytes() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the first line is not that of a workload"));
     }
+    let mut block = vec![0; BLOCK];
+    // The start of a line whose end is not yet read.
+    let mut held = 0;
     loop {
-        line.clear();
-        if file.read_until(b'\n', &mut line)? == 0 {
+        let length = held + file.read(&mut block[held..])?;
+        let at_end = length == held;
+        let whole = if at_end { length } else { block[..length].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1) };
+        let mut lines = &block[..whole];
+        while !lines.is_empty() {
+            take(&Record::take_csv(&mut lines).map_err(bad)?);
+        }
+        if at_end {
             return Ok(());
         }
-        take(&Record::parse_csv(line.strip_suffix(b"\n").unwrap_or(&line)).map_err(bad)?);
+        block.copy_within(whole..length, 0);
+        held = length - whole;
+        if held == block.len() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line without an end"));
+        }
     }
 }
 
