@@ -207,7 +207,7 @@ mod tests {
         epochs
             .iter()
             .map(|(epoch, rows)| {
-                seen.take(&EpochBatch { epoch: *epoch, rows: (0..).zip(rows.iter().cloned()).collect() });
+                seen.take(&EpochBatch::new(*epoch, rows.iter().cloned()));
                 seen.cause(3_000)
             })
             .collect()
