@@ -49,7 +49,7 @@ fn moves(network: &[Input], count: usize) -> Vec<(Epoch, Input)> {
     let mut closed: BTreeMap<u32, bool> = breakers.iter().map(|id| (*id, true)).collect();
     let mut turn = |turn: usize| {
         // Not more than two hundred stand open at once.
-        let close = !open.is_empty() && (turn % 3 == 0 || open.len() > 200);
+        let close = !open.is_empty() && (turn.is_multiple_of(3) || open.len() > 200);
         let id = if close { open.swap_remove(dice.below(open.len())) } else { breakers[dice.below(breakers.len())] };
         let now = closed.get_mut(&id).expect("it is a breaker");
         *now = !*now;
@@ -63,6 +63,9 @@ fn moves(network: &[Input], count: usize) -> Vec<(Epoch, Input)> {
     };
     (1..=count).map(&mut turn).collect()
 }
+
+/// A kind of work, counted.
+type Count = fn(&Work) -> u64;
 
 fn percentiles<T: Copy + PartialOrd>(mut values: Vec<T>) -> [T; 3] {
     values.sort_by(|a, b| a.partial_cmp(b).expect("no measurement is not a number"));
@@ -139,7 +142,7 @@ fn measure(name: &str, network: &[Input]) {
     }
     print("floor: full redraw, as formerly", redraw_seconds);
     let p99 = print("a breaker moves", seconds);
-    let counts: [(&str, fn(&Work) -> u64); 5] = [
+    let counts: [(&str, Count); 5] = [
         ("records touched", Work::touched),
         ("  steps of the search", |work| work.searched),
         ("  buses moved", |work| work.relabelled),

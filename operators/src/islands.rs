@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::decision::{Output, Rejected};
 use crate::sealed::{Clock, Logic, Rows, sealed};
 use crate::state::{Registry, State, StateError, decode, encode};
-use board::Board;
+use board::{Board, Times};
 use inventory::{Inventory, Renewed, SavedInventory};
 
 /// A piece of equipment, or whatever a sensor can sit at.
@@ -120,16 +120,12 @@ impl Islands {
 #[derive(Serialize, Deserialize)]
 struct Saved {
     inventory: SavedInventory,
-    /// Since when each island is as it is.
-    islands: Vec<(IslandId, i64)>,
-    /// Since when each dead bus is dead.
-    dead: Vec<(BusId, i64)>,
+    times: Times,
 }
 
 impl State for Islands {
     fn save(&self) -> Vec<u8> {
-        let (islands, dead) = self.board.times();
-        encode(&Saved { inventory: self.inventory.save(), islands, dead })
+        encode(&Saved { inventory: self.inventory.save(), times: self.board.times() })
     }
 
     fn load(&mut self, saved: &[u8], mine: &dyn Fn(u64) -> bool) -> Result<(), StateError> {
@@ -139,7 +135,7 @@ impl State for Islands {
             return Ok(());
         }
         self.inventory.load(saved.inventory)?;
-        if !self.board.restore(self.inventory.all(), (saved.islands, saved.dead)) {
+        if !self.board.restore(self.inventory.all(), saved.times) {
             return Err(StateError::new("islands are not those of the network"));
         }
         Ok(())

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gridflow_inputs::ids::{BusId, FeederId, IslandId};
 use gridflow_inputs::network::EquipmentKind;
+use serde::{Deserialize, Serialize};
 
 use super::graph::{Graph, Node};
 use super::inventory::Standing;
@@ -52,6 +53,15 @@ struct Hung {
     items: BTreeSet<u32>,
     /// Units that are sources, by power.
     sources: BTreeSet<(i64, u32)>,
+}
+
+/// Times that the rows of the network do not say.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Times {
+    /// Since when each island is as it is.
+    islands: BTreeMap<IslandId, i64>,
+    /// Since when each dead bus is dead.
+    dead: BTreeMap<BusId, i64>,
 }
 
 #[derive(Debug, Default)]
@@ -302,23 +312,19 @@ impl Board {
         out.extend(self.islands.iter().map(|(island, row)| IslandOutput::Island(*island, *row, 1)));
     }
 
-    /// Since when islands are as they are, and since when dead buses are dead: all that rows do not say.
-    pub(super) fn times(&self) -> (Vec<(IslandId, i64)>, Vec<(BusId, i64)>) {
+    /// The times that rows do not say.
+    pub(super) fn times(&self) -> Times {
         let islands = self.islands.iter().map(|(island, row)| (*island, row.changed_ms)).collect();
-        (islands, self.dead.iter().map(|(bus, since_ms)| (*bus, *since_ms)).collect())
+        Times { islands, dead: self.dead.clone() }
     }
 
     /// Draws everything from scratch, as told at the `times` remembered; false when they are of another network.
-    pub(super) fn restore(
-        &mut self,
-        standing: impl Iterator<Item = (Place, Standing)>,
-        (islands, dead): (Vec<(IslandId, i64)>, Vec<(BusId, i64)>),
-    ) -> bool {
+    pub(super) fn restore(&mut self, standing: impl Iterator<Item = (Place, Standing)>, times: Times) -> bool {
         self.graph.lose();
         self.update(0, standing, std::iter::empty(), &mut Vec::new());
-        let fits = self.islands.keys().eq(islands.iter().map(|(island, _)| island)) && self.dead.keys().eq(dead.iter().map(|(bus, _)| bus));
-        self.islands.values_mut().zip(islands).for_each(|(row, (_, changed_ms))| row.changed_ms = changed_ms);
-        self.dead = dead.into_iter().collect();
+        let fits = self.islands.keys().eq(times.islands.keys()) && self.dead.keys().eq(times.dead.keys());
+        self.islands.values_mut().zip(times.islands.into_values()).for_each(|(row, changed_ms)| row.changed_ms = changed_ms);
+        self.dead = times.dead;
         fits
     }
 }
