@@ -407,7 +407,8 @@ impl Journal {
             return Err(failed);
         }
         self.logs.values_mut().try_for_each(|log| log.sync())?;
-        let streams = self.chains.iter().map(|(stream, chain)| (stream.name().to_owned(), (chain.rows, *chain.digest.as_bytes(), chain.last)));
+        let streams =
+            self.chains.iter().map(|(stream, chain)| (stream.name().to_owned(), (chain.rows, *chain.digest.as_bytes(), chain.last)));
         Ok(JournalMark { streams: streams.collect() })
     }
 
