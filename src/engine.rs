@@ -226,7 +226,8 @@ where
         })
         .map_err(EngineError::Start)?;
 
-        let mut report = RunReport { totals: config.resume.as_ref().map_or_else(Totals::default, |resume| resume.totals), ..RunReport::default() };
+        let mut report =
+            RunReport { totals: config.resume.as_ref().map_or_else(Totals::default, |resume| resume.totals), ..RunReport::default() };
         let stops = || stop.load(Ordering::Relaxed) || refused.load(Ordering::Relaxed);
         let fed = feed(config, epochs, &stops, &mut progress, &mut report, metrics, |told| {
             for sender in &senders {
@@ -241,7 +242,9 @@ where
         let mut failed = None;
         for result in guards.join() {
             match result.map_err(EngineError::Start)? {
-                Ok(sizes) => sizes.into_iter().for_each(|(operator, bytes)| *report.state_bytes.entry(operator.to_owned()).or_default() += bytes as u64),
+                Ok(sizes) => sizes
+                    .into_iter()
+                    .for_each(|(operator, bytes)| *report.state_bytes.entry(operator.to_owned()).or_default() += bytes as u64),
                 Err(error) => failed = Some(error),
             }
         }
@@ -350,7 +353,8 @@ fn work(
     let mut ends = Agreement::start(worker, resumed);
     let registry = Registry::new(index, peers, saved);
     let progress = ProbeHandle::new();
-    let (mut input, mut batches): (Entrance<Feed>, Entrance<Arc<EpochBatch>>) = (Entrance::new_with_builder(), Entrance::new_with_builder());
+    let (mut input, mut batches): (Entrance<Feed>, Entrance<Arc<EpochBatch>>) =
+        (Entrance::new_with_builder(), Entrance::new_with_builder());
     let dataflow = worker.next_dataflow_index();
     let sealed = produced.clone();
     worker.dataflow::<Epoch, _, _>(|scope| {

@@ -62,13 +62,7 @@ impl Metrics {
     /// Starts measuring.
     #[must_use]
     pub fn start() -> Self {
-        let measured = Measured {
-            arrived: BTreeMap::new(),
-            latency: BTreeMap::new(),
-            newest_fed: None,
-            newest_sealed: None,
-            lag_max: 0,
-        };
+        let measured = Measured { arrived: BTreeMap::new(), latency: BTreeMap::new(), newest_fed: None, newest_sealed: None, lag_max: 0 };
         Self { watch: Stopwatch::start(), cpu_at_start: cpu_seconds(), measured: Mutex::new(measured) }
     }
 
@@ -107,13 +101,8 @@ impl Metrics {
         let cpu = cpu_seconds().zip(self.cpu_at_start).map(|(now, then)| now - then);
         let latency_ms = measured.latency.iter().map(|(stream, histogram)| {
             let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
-            let latency = Latency {
-                count: histogram.len(),
-                p50: at(0.5),
-                p99: at(0.99),
-                p999: at(0.999),
-                max: histogram.max() as f64 / 1_000.0,
-            };
+            let latency =
+                Latency { count: histogram.len(), p50: at(0.5), p99: at(0.99), p999: at(0.999), max: histogram.max() as f64 / 1_000.0 };
             (stream.name().to_owned(), latency)
         });
         MetricsSummary {

@@ -143,8 +143,14 @@ pub fn replay(config: &ReplayConfig, stop: &AtomicBool, watch: &mut dyn Watch) -
     let epochs = std::iter::from_fn(|| reader.lock().expect("one reader").next())
         .take_while(|batch| batch.as_ref().map_or(true, |batch| batch.epoch <= last));
     let mut outlet = Kept { watch: &watch, journal };
-    let report =
-        engine::run(&config.engine, epochs, stop, |batch| watch.lock().expect("watches do not panic").fed(batch.epoch), &mut outlet, &metrics);
+    let report = engine::run(
+        &config.engine,
+        epochs,
+        stop,
+        |batch| watch.lock().expect("watches do not panic").fed(batch.epoch),
+        &mut outlet,
+        &metrics,
+    );
     // What was sealed is kept even when the input turned out to be damaged further on.
     let totals = report.as_ref().map(|report| report.totals).unwrap_or_default();
     let kept = outlet.journal.close(totals.span.map(|(_, last)| last));

@@ -105,7 +105,9 @@ pub fn hygiene<'scope>(feed: Rows<'scope, Feed>) -> (Rows<'scope, Feed>, Rows<'s
     let (sound, refused) = feed.ok_err::<Vec<Feed>, _, Vec<Option<Output>>, _, _>(move |feed| match &feed {
         Feed::Row(row) => {
             within(row.epoch);
-            refusal(row.epoch, &row.input).map_or(Ok(()), |why| Err(Some(rejected(row.epoch, row.sequence, &row.input, why)))).map(|()| feed)
+            refusal(row.epoch, &row.input)
+                .map_or(Ok(()), |why| Err(Some(rejected(row.epoch, row.sequence, &row.input, why))))
+                .map(|()| feed)
         }
         Feed::Everywhere(_, row) => match malformed(&row.input) {
             Some(_) => Err(None),

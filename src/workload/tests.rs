@@ -227,10 +227,7 @@ fn a_workload_that_is_stopped_is_whole_up_to_there() {
     let written = write(config(), &targets, &AtomicBool::new(true), |_| {}).expect("it can be written");
     assert!(written.interrupted);
     assert_eq!(written.summary.epochs, 1);
-    assert_eq!(
-        LogReader::open(&log).expect("a log").map(|batch| batch.expect("no damage").len() as u64).sum::<u64>(),
-        written.log_rows
-    );
+    assert_eq!(LogReader::open(&log).expect("a log").map(|batch| batch.expect("no damage").len() as u64).sum::<u64>(), written.log_rows);
 }
 
 #[test]

@@ -4,10 +4,10 @@
 //! after the log grew, they go on, into the segments of a new leadership term too. An error is final: what lies behind
 //! damage is never handed out.
 
+use super::batch::EpochBatch;
 use super::columns;
 use super::frame::{FRAME_HEADER, SegmentHeader};
 use super::index::Index;
-use super::batch::EpochBatch;
 use super::layout::{Layout, Survey};
 use super::rows::{input_batch, record_rows};
 use super::segment::{Frames, Opened, Segment, Step};

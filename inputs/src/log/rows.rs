@@ -41,8 +41,13 @@ pub(super) fn record_rows<R: Record>(epoch: &EpochBlocks) -> Result<Vec<(R, i64)
 
 /// Readings straight from their columns, appended to `readings` in the order of the block.
 fn readings(columns: &[Column], order: &[i64], readings: &mut Vec<SequencedReading>) -> Result<(), DecodeError> {
-    let [Column::Integers(sensors), Column::Integers(events), Column::Integers(revisions), Column::Integers(values), Column::Integers(qualities)] =
-        columns
+    let [
+        Column::Integers(sensors),
+        Column::Integers(events),
+        Column::Integers(revisions),
+        Column::Integers(values),
+        Column::Integers(qualities),
+    ] = columns
     else {
         return Err(DecodeError::Malformed("a frame whose columns are not those of its kind"));
     };

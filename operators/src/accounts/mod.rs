@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::decision::{Kpi, Measure, Output};
 use crate::sealed::{Clock, Logic, Rows, sealed};
 use crate::state::{Registry, State, StateError, decode, encode};
-use crate::telemetry::{Counts, INTERVAL_MS, LATENESS_MS, Partial, SETTLE_MS, held_after_end, horizon_at, lateness_bound};
+use crate::telemetry::{Counts, INTERVAL_MS, LATENESS_MS, Partial, SETTLE_MS, horizon_at, lateness_bound};
 use sources::Sources;
 use windows::Windows;
 
@@ -33,13 +33,17 @@ pub enum AccountInput {
     Clock(Clock),
 }
 
-fn route(input: &AccountInput) -> u64 {
-    match input {
-        AccountInput::Lateness(worker, _) => *worker,
-        AccountInput::Clock(clock) => clock.worker,
-        AccountInput::Partial(Partial::Window { scope, id, .. } | Partial::Share { scope, id, .. }) => windows::route(*scope, *id),
-        AccountInput::Partial(Partial::Figure { zone, .. }) => u64::from(zone.0),
-        AccountInput::Partial(Partial::Gap { source, .. }) => u64::from(source.0),
+impl AccountInput {
+    /// On which worker what belongs together meets.
+    #[must_use]
+    pub fn route(&self) -> u64 {
+        match self {
+            Self::Lateness(worker, _) => *worker,
+            Self::Clock(clock) => clock.worker,
+            Self::Partial(Partial::Window { scope, id, .. } | Partial::Share { scope, id, .. }) => windows::route(*scope, *id),
+            Self::Partial(Partial::Figure { zone, .. }) => u64::from(zone.0),
+            Self::Partial(Partial::Gap { source, .. }) => u64::from(source.0),
+        }
     }
 }
 
@@ -83,6 +87,8 @@ impl Accounts {
 
     fn take(&mut self, epoch: Epoch, inputs: &mut Vec<AccountInput>, out: &mut Vec<(Output, i64)>) {
         let now = epoch as i64;
+        // By the bound of the epoch before, as telemetry does: what it holds no more must be final here.
+        let horizon = self.horizon.max(horizon_at(now, self.lateness_ms));
         let mut gaps: BTreeMap<SourceId, Counts> = BTreeMap::new();
         let mut estimate = false;
         let mut changes = Vec::new();
@@ -109,11 +115,10 @@ impl Accounts {
             self.state_figure(key, out);
         }
         self.sources.take(epoch, &gaps, estimate, out);
-        let horizon = self.horizon.max(horizon_at(now, self.lateness_ms));
         if horizon > self.horizon {
             self.horizon = horizon;
             self.windows.forget(horizon);
-            let first_figure = (now - INTERVAL_MS - held_after_end(self.lateness_ms), ZoneId(0), Measure::LoadEnergy);
+            let first_figure = (horizon - INTERVAL_MS + 1, ZoneId(0), Measure::LoadEnergy);
             self.figures = std::mem::take(&mut self.figures).split_off(&first_figure);
         }
         self.previous = now;
@@ -195,5 +200,5 @@ impl Logic for Accounts {
 /// Adds up the accounts of buses, feeders, zones and sources.
 pub fn accounts<'scope>(inputs: Rows<'scope, AccountInput>, registry: &Registry) -> Rows<'scope, (Output, i64)> {
     let state = Accounts::new(inputs.scope().peers());
-    sealed(inputs, "Accounts", registry, route, state)
+    sealed(inputs, "Accounts", registry, AccountInput::route, state)
 }

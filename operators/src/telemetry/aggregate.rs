@@ -35,15 +35,6 @@ impl Default for Aggregate {
 }
 
 impl Aggregate {
-    /// Adds a good reading.
-    pub(crate) fn add(&mut self, value: i64) {
-        self.count += 1;
-        self.sum += i128::from(value);
-        self.sum_squares += i128::from(value) * i128::from(value);
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
-    }
-
     /// Adds the readings of another part.
     pub(crate) fn combine(&mut self, other: &Self) {
         self.count += other.count;

@@ -251,8 +251,8 @@ impl Telemetry {
             }
             if stated && was.bus != is.bus {
                 let buses = self.bus_changes.entry(minute).or_default();
-                buses.touch(was.bus).shift(Some(value), None);
-                buses.touch(is.bus).shift(None, Some(value));
+                buses.touch(was.bus).change(Some(value), None);
+                buses.touch(is.bus).change(None, Some(value));
             }
         }
     }
@@ -394,7 +394,7 @@ impl Telemetry {
             slots.touch(place.feeder).shift(was, is);
             slots.touch(place.zone).shift(was, is);
             if stated {
-                self.bus_changes.entry(minute).or_default().touch(place.bus).shift(was, is);
+                self.bus_changes.entry(minute).or_default().touch(place.bus).change(was, is);
             }
         }
         if let (Some(old), true) = (was, cell.solves) {
@@ -466,12 +466,7 @@ impl Telemetry {
     }
 
     /// The key figure that a quarter of a sensor counts in: that of its zone at the start of the quarter.
-    pub(super) fn energy(
-        &self,
-        start: i64,
-        sensor: usize,
-        quarter: Option<&Aggregate>,
-    ) -> Option<(ZoneId, Measure, i64)> {
+    pub(super) fn energy(&self, start: i64, sensor: usize, quarter: Option<&Aggregate>) -> Option<(ZoneId, Measure, i64)> {
         let quarter = quarter?;
         if !matches!(self.sensors.newest[sensor].quantity, Quantity::ActiveLoad | Quantity::ActiveGeneration) {
             return None;
@@ -492,11 +487,7 @@ impl Telemetry {
     pub(super) fn in_force(&self, sensor: usize) -> Option<Reading> {
         let cell = &self.sensors.cells[sensor];
         let told = cell.solves && !cell.stuck && cell.newest_ms != NEVER;
-        told.then(|| Reading {
-            sensor: self.sensors.version(sensor, cell.newest_ms).clone(),
-            event_ms: cell.newest_ms,
-            value: cell.newest,
-        })
+        told.then(|| Reading { sensor: self.sensors.version(sensor, cell.newest_ms).clone(), event_ms: cell.newest_ms, value: cell.newest })
     }
 
     fn touch_newest(&mut self, sensor: usize) {

@@ -10,7 +10,9 @@ use super::held::MINUTE_MS;
 use super::minutes::{Slot, Slots};
 use super::places::{AccountKey, NOWHERE};
 use super::sensors::NEVER;
-use super::{Aggregate, Counts, INTERVAL_MS, LENGTHS_MS, Partial, QUARTER, SETTLE_MS, Telemetry, TelemetryOutput, WINDOW_MS, floor, horizon_at};
+use super::{
+    Aggregate, Counts, INTERVAL_MS, LENGTHS_MS, Partial, QUARTER, SETTLE_MS, Telemetry, TelemetryOutput, WINDOW_MS, floor, horizon_at,
+};
 use crate::decision::{AlarmKind, Measure, WindowScope};
 
 /// Starts of the windows of a length that are due after `previous` and not after `now`, among the given times.
@@ -45,6 +47,8 @@ impl Telemetry {
         for minute in &gone {
             self.fold(minute.minute, minute);
         }
+        // The same on every worker, whether its sensors had readings or not.
+        self.roll(horizon - WINDOW_MS);
         self.horizon = horizon;
         for (length, length_ms) in LENGTHS_MS.into_iter().enumerate() {
             loop {
@@ -65,13 +69,7 @@ impl Telemetry {
 
     /// Adds a minute that is final to the longer windows it lies in, and drops its readings.
     fn fold(&mut self, number: i64, minute: &super::minutes::Minute) {
-        for (length, length_ms) in LENGTHS_MS.into_iter().enumerate().skip(1) {
-            let start = Some(floor(number * MINUTE_MS, length_ms));
-            if self.base_starts[length - 1] != start {
-                self.base_starts[length - 1] = start;
-                self.bases.iter_mut().for_each(|bases| bases[length - 1] = Aggregate::default());
-            }
-        }
+        self.roll(number * MINUTE_MS);
         let Self { sensors, wide, bases, .. } = self;
         minute.members.for_each(|sensor| {
             let cell = &mut sensors.cells[sensor as usize];
@@ -83,6 +81,17 @@ impl Telemetry {
             bases[sensor as usize].iter_mut().for_each(|base| base.combine(&aggregate));
             cell.held.drop_first(block, sensor, wide);
         });
+    }
+
+    /// Begins the longer windows that a final minute lies in, where they are not those of the minute before.
+    fn roll(&mut self, start_ms: i64) {
+        for (length, length_ms) in LENGTHS_MS.into_iter().enumerate().skip(1) {
+            let start = Some(floor(start_ms, length_ms));
+            if self.base_starts[length - 1] != start {
+                self.base_starts[length - 1] = start;
+                self.bases.iter_mut().for_each(|bases| bases[length - 1] = Aggregate::default());
+            }
+        }
     }
 
     /// Ends an epoch.

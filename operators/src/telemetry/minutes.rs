@@ -21,11 +21,9 @@ impl Members {
                 list.push(sensor);
             }
             Self::Few(list) => {
-                let mut bits = vec![0u64; sensors.div_ceil(64)];
-                for sensor in list.iter().chain([&sensor]) {
-                    bits[*sensor as usize / 64] |= 1 << (sensor % 64);
-                }
-                *self = Self::Many(bits);
+                let list = std::mem::take(list);
+                *self = Self::Many(vec![0; sensors.div_ceil(64)]);
+                list.into_iter().chain([sensor]).for_each(|sensor| self.insert(sensor, sensors));
             }
             Self::Many(bits) => {
                 let word = sensor as usize / 64;
@@ -127,29 +125,29 @@ impl Slot {
     /// Replaces a value by another; `None` is no good reading.
     #[inline]
     pub(super) fn shift(&mut self, was: Option<i64>, is: Option<i64>) {
+        self.change(was, is);
+        was.into_iter().for_each(|was| self.part(was));
+        is.into_iter().for_each(|is| self.meet(is));
+    }
+
+    /// The same without extremes, where these are looked for anyway.
+    #[inline]
+    pub(super) fn change(&mut self, was: Option<i64>, is: Option<i64>) {
         if let Some(was) = was {
             self.count -= 1;
             self.sum -= i128::from(was);
             self.sum_squares -= i128::from(was) * i128::from(was);
-            self.part(was);
         }
         if let Some(is) = is {
             self.count += 1;
             self.sum += i128::from(is);
             self.sum_squares += i128::from(is) * i128::from(is);
-            self.meet(is);
         }
     }
 
     /// Begins to look at all readings again.
     pub(super) fn forget_extremes(&mut self) {
-        *self = Self {
-            count: self.count,
-            sum: self.sum,
-            sum_squares: self.sum_squares,
-            touched: self.touched,
-            ..Self::new(self.account)
-        };
+        *self = Self { count: self.count, sum: self.sum, sum_squares: self.sum_squares, touched: self.touched, ..Self::new(self.account) };
     }
 
     /// Least and greatest, where there are readings.

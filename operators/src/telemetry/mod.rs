@@ -28,9 +28,9 @@ use gridflow_inputs::log::EpochBatch;
 use gridflow_inputs::units::MAX_MAGNITUDE;
 use serde::{Deserialize, Serialize};
 
+pub use aggregate::LENGTHS_MS;
 pub(crate) use aggregate::{Aggregate, floor};
 pub(crate) use close::due_starts;
-pub use aggregate::LENGTHS_MS;
 
 use crate::decision::{Alarm, AlarmKind, Measure, Output, WindowScope};
 use crate::lookup::Lookup;

@@ -59,6 +59,8 @@ fn floods_grow_nothing() {
         out.clear();
         sizes.push(telemetry.memory_bytes().iter().map(|(_, bytes)| bytes).sum::<usize>());
     }
-    assert!(sizes[3_000..].iter().all(|size| *size <= sizes[2_000] + sizes[2_000] / 10), "{} {:?}", sizes[2_000], sizes.last());
-    assert!(sizes[3_999] < 1_000_000, "{}", sizes[3_999]);
+    // Versions are dropped when the quarter they hold in is final, so that memory rises and falls with the quarters.
+    let most = |sizes: &[usize]| sizes.iter().copied().max().expect("there are epochs");
+    assert!(most(&sizes[3_000..]) <= most(&sizes[1_000..3_000]), "{} {}", most(&sizes[3_000..]), most(&sizes[1_000..3_000]));
+    assert!(most(&sizes) < 1_000_000, "{}", most(&sizes));
 }
