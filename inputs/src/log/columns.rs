@@ -368,6 +368,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_earlier_builds_wrote_is_read() {
+        let column = |encoding: u8, body: &[u8], rows| {
+            let mut bytes = Vec::new();
+            put(encoding, body.len(), &mut bytes);
+            bytes.extend_from_slice(body);
+            decode(&bytes, 1, rows).unwrap()
+        };
+        assert_eq!(column(PLAIN, &[2, 1, 0x80, 1], 3), [Column::Integers(vec![1, -1, 64])]);
+        assert_eq!(column(DELTA, &[2, 1, 0x80, 1], 3), [Column::Integers(vec![1, 0, 64])]);
+        assert_eq!(column(CONSTANT, &[5], 2), [Column::Integers(vec![-3, -3])]);
+        assert_eq!(column(LINEAR, &[5, 4], 3), [Column::Integers(vec![-3, -1, 1])]);
+        assert_eq!(column(FIXED, &[5, 2, 0, 0, 1, 1], 2), [Column::Integers(vec![-3, 254])]);
+        assert_eq!(column(TEXT, &[FIXED, 8, 0, 1, 1, 2, 7, 8, 9], 2), [Column::Bytes { ends: vec![1, 3], data: vec![7, 8, 9] }]);
+    }
+
     fn size(values: &[i64]) -> usize {
         let mut bytes = Vec::new();
         encode_integers(values, &mut bytes);
