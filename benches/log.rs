@@ -79,7 +79,7 @@ fn decode_rows(bencher: Bencher<'_, '_>) {
     record(dir.path(), &epochs());
     count(bencher, dir.path()).bench(|| {
         let reader = LogReader::open(dir.path()).expect("a log");
-        reader.map(|batch| batch.expect("no damage").rows.len()).sum::<usize>()
+        reader.map(|batch| batch.expect("no damage").len()).sum::<usize>()
     });
 }
 

@@ -23,6 +23,7 @@ use gridflow_operators::decision::{Output, Reason, Stream};
 use gridflow_operators::hygiene::malformed;
 use gridflow_operators::sealed::{Clock, Feed};
 use gridflow_operators::solver::inline_pool;
+use gridflow_operators::state::Registry;
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::{Input as _, Probe};
 
@@ -212,7 +213,9 @@ fn run(log: &[(Epoch, Vec<Input>)]) -> Vec<(Epoch, Output, i64)> {
             let take = move |sealed: gridflow_operators::seal::Sealed| {
                 kept.borrow_mut().extend(sealed.rows.into_iter().map(|(row, change)| (sealed.epoch, row, change)));
             };
-            region::build(feed, Leads::default(), &Pools { stability: inline_pool(), economy: inline_pool() }, take).probe().0
+            region::build(feed, Leads::default(), &Pools { stability: inline_pool(), economy: inline_pool() }, &Registry::default(), take)
+                .probe()
+                .0
         });
         for (epoch, rows) in &log {
             input.advance_to(*epoch);
@@ -220,7 +223,9 @@ fn run(log: &[(Epoch, Vec<Input>)]) -> Vec<(Epoch, Output, i64)> {
             for (sequence, row) in (0u32..).zip(rows) {
                 match row {
                     Input::Tick(tick) => ticks.push(tick.clone()),
-                    Input::Region(_) | Input::Generator(_) => input.send(Feed::Everywhere(0, row.clone())),
+                    Input::Region(_) | Input::Generator(_) => {
+                        input.send(Feed::Everywhere(0, Sequenced { epoch: *epoch, sequence, input: row.clone() }));
+                    }
                     _ => {}
                 }
                 input.send(Feed::Row(Sequenced { epoch: *epoch, sequence, input: row.clone() }));

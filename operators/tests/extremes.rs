@@ -53,7 +53,11 @@ fn what_no_row_can_say_is_refused_once_with_its_place_and_number() {
     let (renewable, temperature) = (MilliWatts(0), MilliCelsius(0));
     let row = Input::from(History { zone: ZoneId(3), start_ms: 0, load, renewable, temperature });
     // A row that every worker gets comes beside the copy that one worker owns.
-    let (sound, refused) = pass(vec![fed(row.clone()), Feed::Everywhere(0, row), Feed::Clock(Clock { worker: 0, ticks: vec![] })]);
+    let (sound, refused) = pass(vec![
+        fed(row.clone()),
+        Feed::Everywhere(0, Sequenced { epoch: 0, sequence: 0, input: row }),
+        Feed::Clock(Clock { worker: 0, ticks: vec![] }),
+    ]);
     assert_eq!(sound.len(), 1, "the epoch passes");
     let (kind, source, reason) = (Kind::History as u8, SourceId(0), Reason::Malformed);
     assert_eq!(refused, [Rejected { epoch: 0, sequence: 7, kind, source, subject: 3, reason, detail: load.0 }.into()]);
@@ -86,7 +90,7 @@ fn figure(value: i64) -> AccountInput {
 fn a_key_figure_beyond_what_a_row_holds_is_stated_as_the_greatest() {
     let out = timely::example(|scope| {
         let inputs = vec![figure(i64::MAX), figure(i64::MAX), figure(1), AccountInput::Clock(Clock { worker: 0, ticks: vec![] })];
-        accounts(inputs.to_stream(scope).container::<Vec<_>>()).capture()
+        accounts(inputs.to_stream(scope).container::<Vec<_>>(), &gridflow_operators::state::Registry::default()).capture()
     });
     let rows: Vec<_> = out.extract().into_iter().flat_map(|(_, rows)| rows).collect();
     assert!(matches!(&rows[..], [(Output::Kpi(Kpi { value: i64::MAX, .. }), 1)]), "{rows:?}");

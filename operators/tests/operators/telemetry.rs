@@ -101,23 +101,31 @@ pub(crate) enum Tell {
 }
 
 fn wire(feed: Rows<'_, Feed>) -> Rows<'_, Tell> {
-    let told = telemetry(feed.clone().flat_map(|feed| match feed {
-        Feed::Row(row) => matches!(row.input, Input::Sensor(_) | Input::Measurement(_)).then_some(TelemetryInput::Row(row)),
-        Feed::Everywhere(worker, Input::Region(row)) => Some(TelemetryInput::Lateness(worker, row.lateness_scada_ms)),
-        Feed::Everywhere(worker, Input::Generator(row)) => Some(TelemetryInput::Unit(worker, row.id, row.variable)),
-        Feed::Everywhere(..) => None,
-        Feed::Clock(clock) => Some(TelemetryInput::Clock(clock)),
-    }));
+    let told = telemetry(
+        feed.clone().flat_map(|feed| match feed {
+            Feed::Row(row) => matches!(row.input, Input::Sensor(_) | Input::Measurement(_)).then_some(TelemetryInput::Row(row)),
+            Feed::Everywhere(worker, row) => match row.input {
+                Input::Region(row) => Some(TelemetryInput::Lateness(worker, row.lateness_scada_ms)),
+                Input::Generator(row) => Some(TelemetryInput::Unit(worker, row.id, row.variable)),
+                _ => None,
+            },
+            Feed::Clock(clock) => Some(TelemetryInput::Clock(clock)),
+        }),
+        &gridflow_operators::state::Registry::default(),
+    );
     let partials = told.clone().flat_map(|told| match told {
         TelemetryOutput::Partial(partial) => Some(AccountInput::Partial(partial)),
         _ => None,
     });
     let clocks = feed.flat_map(|feed| match feed {
-        Feed::Everywhere(worker, Input::Region(row)) => Some(AccountInput::Lateness(worker, row.lateness_scada_ms)),
+        Feed::Everywhere(worker, Sequenced { input: Input::Region(row), .. }) => {
+            Some(AccountInput::Lateness(worker, row.lateness_scada_ms))
+        }
         Feed::Clock(clock) => Some(AccountInput::Clock(clock)),
         _ => None,
     });
-    let summed = accounts(partials.concat(clocks)).map(|(row, change)| Tell::Row(row, change));
+    let summed =
+        accounts(partials.concat(clocks), &gridflow_operators::state::Registry::default()).map(|(row, change)| Tell::Row(row, change));
     let told = told.flat_map(|told| match told {
         TelemetryOutput::Row(row, change) => vec![Tell::Row(row, change)],
         TelemetryOutput::Newest(row, change) => vec![Tell::Newest(row, change)],
@@ -150,7 +158,7 @@ fn tell(log: &Log, workers: usize) -> BTreeMap<Epoch, Vec<Tell>> {
         let ticks = rows.iter().filter_map(|row| if let Input::Tick(tick) = row { Some(tick.clone()) } else { None }).collect();
         mine.push(Feed::Clock(Clock { worker: index, ticks }));
         let everywhere = rows.iter().filter(|row| matches!(row, Input::Region(_) | Input::Generator(_)));
-        mine.extend(everywhere.map(|row| Feed::Everywhere(index, row.clone())));
+        mine.extend(everywhere.map(|row| Feed::Everywhere(index, Sequenced { epoch: 0, sequence: 0, input: row.clone() })));
         mine
     };
     run(workers, &epochs, share, wire)
