@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Parser;
 use gridflow::workload::{START_MS, Targets, WorkloadConfig, write};
 use serde_json::Value;
-use support::machine::{children_cpu_seconds, is_measuring, line, load, median};
+use support::machine::{children_cpu_seconds, is_measuring, is_quiet, line, median};
 
 /// Sensors of all runs.
 const SENSORS: u32 = 100_000;
@@ -154,9 +154,7 @@ fn main() {
         return;
     }
     let arguments = Arguments::parse();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let quiet = load().is_some_and(|load| load < 0.5 * cores as f64);
-    let judged = quiet || arguments.judge;
+    let judged = is_quiet() || arguments.judge;
     println!("{}{}", line(), if judged { "" } else { "; not quiet: rates of the wall clock and latencies are told, not judged" });
     let log = record(dir.path(), WorkloadConfig { minutes: arguments.minutes, sensors: SENSORS, ..WorkloadConfig::default() });
     let rates = flat_out(&log, &arguments.workers, arguments.runs);

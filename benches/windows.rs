@@ -21,7 +21,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Parser, ValueEnum};
 use gridflow::workload::{Record, Targets, WorkloadConfig, write};
-use support::machine::{cpu_seconds, is_measuring, line, median};
+use support::machine::{cpu_seconds, is_measuring, is_quiet, line, median};
 use support::w1::dense::Dense;
 use support::w1::hashed::{Cheap, Hashed};
 use support::w1::naive::{NASTY_SENSORS, Naive, nasty};
@@ -259,6 +259,7 @@ fn main() {
         return;
     }
     println!("{}", line());
+    let quiet = is_quiet();
     check_on_nasty_inputs();
     for task in [Task::T1, Task::T2] {
         let (digest, changes) = check_on_file(task, &arguments, &file);
@@ -288,5 +289,7 @@ fn main() {
         let rate = median(engine_rates);
         println!("  {:<24} {rate:>7.2} M readings/CPU-s {:>6.2} x the faster hash maps", "engine's operator", rate / floor);
         assert!(task == Task::T1 || rate / floor >= 1.5, "the operator must be 1.5 times as fast as hash maps");
+        // On a machine that is shared a CPU second holds less: caches and memory are shared too.
+        assert!(task == Task::T1 || !quiet || rate >= 5.0, "the operator must take 5 million readings a CPU second");
     }
 }

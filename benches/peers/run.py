@@ -2,6 +2,7 @@
 """Workload W1 through the floors and through every peer that can be had: equal results first, then rates.
 
     python3 benches/peers/run.py [--minutes 3] [--peers duckdb,polars,bytewax,flink] [--runs 1]
+        [--append-only]
 
 Makes the virtual environments where missing (outside the project: $GRIDFLOW_PEERS, by default ~/.cache/gridflow-peers),
 writes the workload with `gridflow workload`, and runs floors and peers on the same CSV file, one thread each. A rate is
@@ -121,6 +122,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=int, default=3, help="minutes of the workload; a third of them for marginal rates")
     parser.add_argument("--peers", default=",".join(PEERS), help="which peers, by comma")
     parser.add_argument("--runs", type=int, default=1, help="runs of each; the median counts")
+    parser.add_argument("--append-only", action="store_true", help="without moves and repetitions, where T1 and T2 are the same")
     parser.add_argument("--work", type=Path, default=Path("/tmp/gridflow-peers-work"), help="directory for files")
     options = parser.parse_args()
     home = Path(os.environ.get("GRIDFLOW_PEERS", Path.home() / ".cache/gridflow-peers"))
@@ -133,6 +135,7 @@ def main() -> int:
     records = {}
     for size, minutes in sizes.items():
         command = [gridflow, "workload", "--minutes", minutes, "--csv", work / f"{size}.csv", "--json"]
+        command += ["--append-only"] if options.append_only else []
         records[size] = json.loads(measured(command)[1])["records"]
     for size in sizes:
         for task in ("t1", "t2"):

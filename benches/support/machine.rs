@@ -20,8 +20,14 @@ pub fn children_cpu_seconds() -> f64 {
 }
 
 /// The load of the last minute.
-pub fn load() -> Option<f64> {
+fn load() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
+}
+
+/// Whether less than half of the cores was busy in the last minute.
+pub fn is_quiet() -> bool {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    load().is_some_and(|load| load < 0.5 * cores as f64)
 }
 
 /// Processor, cores, memory and load, as far as the system tells.
