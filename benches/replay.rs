@@ -31,7 +31,7 @@ fn median(mut run: impl FnMut()) -> f64 {
 }
 
 fn read(log: &Path) -> usize {
-    LogReader::open(log).expect("the log is there").map(|batch| batch.expect("it is whole").rows.len()).sum()
+    LogReader::open(log).expect("the log is there").map(|batch| batch.expect("it is whole").len()).sum()
 }
 
 fn main() {

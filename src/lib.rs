@@ -1,15 +1,23 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+mod agreement;
+pub mod checkpoint;
 pub mod clock;
 pub mod demo;
 pub mod engine;
+pub mod failpoint;
+mod follower;
 pub mod importing;
+pub mod intake;
 pub mod journal;
+pub mod leadership;
+pub mod metrics;
 pub mod networks;
 pub mod pool;
 pub mod recording;
 pub mod replay;
+pub mod running;
 pub mod sequencer;
 pub mod simulate;
 pub mod workload;

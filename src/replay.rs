@@ -11,8 +11,9 @@ use gridflow_operators::seal::Sealed;
 use serde::Serialize;
 
 use crate::clock::Stopwatch;
-use crate::engine::{self, EngineConfig, EngineError};
+use crate::engine::{self, EngineConfig, EngineError, Outlet};
 use crate::journal::{Difference, Journal, JournalError, StreamSummary};
+use crate::metrics::{Metrics, MetricsSummary};
 
 /// What to replay and how.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +57,11 @@ pub struct ReplaySummary {
     pub seconds: f64,
     /// Whether Ctrl-C stopped it before the end.
     pub interrupted: bool,
+    /// What the engine tells of itself.
+    #[serde(flatten)]
+    pub metrics: MetricsSummary,
+    /// Bytes of state by operator at the end.
+    pub state_bytes: BTreeMap<String, u64>,
     /// The torn end of the log, if it is torn.
     pub torn: Option<Torn>,
     /// Whether the outputs agree with those given to compare with; absent when none were given.
@@ -96,6 +102,20 @@ pub trait Watch: Send {
 
 impl Watch for () {}
 
+/// Keeps what is sealed, and lets a watch see it first.
+struct Kept<'a, 'b> {
+    watch: &'a Mutex<&'b mut (dyn Watch + 'b)>,
+    journal: Journal,
+}
+
+impl Outlet for Kept<'_, '_> {
+    fn sealed(&mut self, sealed: Sealed) -> bool {
+        self.watch.lock().expect("watches do not panic").sealed(&sealed);
+        self.journal.take(sealed);
+        self.journal.is_sound()
+    }
+}
+
 /// Opens a log; its header names the region.
 ///
 /// # Errors
@@ -115,43 +135,45 @@ pub fn replay(config: &ReplayConfig, stop: &AtomicBool, watch: &mut dyn Watch) -
     let first_process = config.engine.cluster.as_ref().is_none_or(|cluster| cluster.process == 0);
     let out = config.out.as_deref().filter(|_| first_process);
     let verify = config.verify.as_deref().filter(|_| first_process);
-    let mut journal = Journal::open(&region, out, config.from.unwrap_or(0), verify)?;
-    let watch = Mutex::new(watch);
+    let journal = Journal::open(&region, out, config.from.unwrap_or(0), verify)?;
+    let watch: Mutex<&mut dyn Watch> = Mutex::new(watch);
+    let metrics = Metrics::start();
 
     let last = config.to.unwrap_or(Epoch::MAX);
     let epochs = std::iter::from_fn(|| reader.lock().expect("one reader").next())
         .take_while(|batch| batch.as_ref().map_or(true, |batch| batch.epoch <= last));
+    let mut outlet = Kept { watch: &watch, journal };
     let report = engine::run(
         &config.engine,
         epochs,
         stop,
-        |epoch| watch.lock().expect("watches do not panic").fed(epoch),
-        |sealed| {
-            watch.lock().expect("watches do not panic").sealed(&sealed);
-            journal.take(sealed);
-        },
+        |batch| watch.lock().expect("watches do not panic").fed(batch.epoch),
+        &mut outlet,
+        &metrics,
     );
     // What was sealed is kept even when the input turned out to be damaged further on.
-    let span = report.as_ref().ok().and_then(|report| report.span);
-    let kept = journal.close(span.map(|(_, last)| last));
+    let totals = report.as_ref().map(|report| report.totals).unwrap_or_default();
+    let kept = outlet.journal.close(totals.span.map(|(_, last)| last));
     let report = report?;
     let kept = kept?;
-    if report.epochs == 0 && !report.interrupted {
+    if totals.epochs == 0 && !report.interrupted {
         return Err(ReplayError::Empty { log: config.log.clone() });
     }
     let torn = reader.into_inner().expect("one reader").torn().cloned();
     Ok(ReplaySummary {
         region,
-        rows: report.rows,
-        epochs: report.epochs,
-        first_epoch: span.map(|(first, _)| first),
-        last_epoch: span.map(|(_, last)| last),
+        rows: totals.rows,
+        epochs: totals.epochs,
+        first_epoch: totals.span.map(|(first, _)| first),
+        last_epoch: totals.span.map(|(_, last)| last),
         digest: kept.digests.digest,
         streams: kept.digests.streams,
         fingerprint: kept.digests.fingerprint,
         workers: config.engine.workers,
         seconds: stopwatch.elapsed().as_secs_f64(),
         interrupted: report.interrupted,
+        metrics: metrics.summary(totals.rows),
+        state_bytes: report.state_bytes,
         torn,
         verified: verify.map(|_| kept.difference.is_none()),
         difference: kept.difference,

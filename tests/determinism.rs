@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -82,13 +81,7 @@ fn the_golden_log_still_gives_its_golden_digests() {
 fn two_processes_on_loopback_change_no_byte() {
     let dir = scratch();
     let (log, one) = reference(dir.path());
-    let ports: Vec<u16> = (0..2)
-        .map(|_| TcpListener::bind("127.0.0.1:0").expect("loopback has ports"))
-        .collect::<Vec<_>>()
-        .iter()
-        .map(|listener| listener.local_addr().expect("it is bound").port())
-        .collect();
-    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", ports[0], ports[1]);
+    let hosts = support::free_hosts(2);
     let out = dir.path().join("cluster");
     let start = |process: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gridflow"));

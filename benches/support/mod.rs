@@ -27,7 +27,7 @@ impl fmt::Display for Named {
 }
 
 /// A part of the data directory (`GRIDFLOW_DATA`, by default `../shared/data`), if it is there; says so otherwise.
-fn data(part: &str) -> Option<PathBuf> {
+pub fn data(part: &str) -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let path = std::env::var_os("GRIDFLOW_DATA").map_or(beside, PathBuf::from).join(part);
     if !path.exists() {

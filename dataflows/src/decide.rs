@@ -1,6 +1,6 @@
 //! Decide: stability actions on a path of their own, then dispatch, and the arbiter as the one door for set points.
 
-use gridflow_inputs::input::Timer;
+use gridflow_inputs::input::{Region, Timer};
 use gridflow_operators::arbiter::solve_arbiter;
 use gridflow_operators::decision::{Forecast, Output};
 use gridflow_operators::dispatch::{DispatchRow, solve_dispatch};
@@ -8,6 +8,7 @@ use gridflow_operators::grid::{GridRow, solver_rows};
 use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::shedding::solve_shedding;
 use gridflow_operators::solver::{SolverInput, solver};
+use gridflow_operators::state::Registry;
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::{Broadcast, Map};
 
@@ -27,18 +28,26 @@ pub struct Decided<'scope> {
 /// Wires decisions.
 pub fn build<'scope>(
     feed: Rows<'scope, Feed>,
+    region: Changes<'scope, (u64, Region)>,
     observed: &Observed<'scope>,
     forecasts: Changes<'scope, Forecast>,
     leads: Leads,
     pools: &Pools,
+    registry: &Registry,
 ) -> Decided<'scope> {
     let worker = feed.scope().index() as u64;
     let changed = observed.changed.clone().map(|island| SolverInput::<GridRow>::Trigger { key: island.0 });
-    let timer = on_timer::<GridRow>(feed.clone(), Timer::Dispatch);
-    let known = solver_rows(observed.grid.clone().concat(observed.states.clone())).concat(shared_region(feed));
+    let timer = on_timer::<GridRow>(feed, Timer::Dispatch);
+    let known = solver_rows(observed.grid.clone().concat(observed.states.clone())).concat(shared_region(region));
 
-    let stable =
-        solver(known.clone().concat(changed.clone()).concat(timer.clone()), "Shedding", 0, pools.stability.clone(), solve_shedding());
+    let stable = solver(
+        known.clone().concat(changed.clone()).concat(timer.clone()),
+        "Shedding",
+        registry,
+        0,
+        pools.stability.clone(),
+        solve_shedding(),
+    );
     let sheds = stable.clone().flat_map(|row| match row {
         Output::Shed(row) => Some((row.island, GridRow::Shed(row))),
         _ => None,
@@ -50,6 +59,7 @@ pub fn build<'scope>(
     let planned = solver(
         known.clone().concat(forecasts).concat(changed).concat(timer),
         "Dispatch",
+        registry,
         leads.dispatch_ms,
         pools.economy.clone(),
         solve_dispatch(),
@@ -61,7 +71,7 @@ pub fn build<'scope>(
         }
         DispatchRow::Row(_) => Vec::new(),
     });
-    let passed = solver(known.concat(plans), "Arbiter", 0, pools.stability.clone(), solve_arbiter());
+    let passed = solver(known.concat(plans), "Arbiter", registry, 0, pools.stability.clone(), solve_arbiter());
 
     let is_outcome = |row: &Output| matches!(row, Output::Outcome(_));
     let plan_rows = planned.flat_map(|row| match row {

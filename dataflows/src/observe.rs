@@ -1,7 +1,10 @@
 //! Observe: hygiene, windows, topology, estimation. What it tells is the region's picture of itself.
 
+use std::sync::Arc;
+
 use gridflow_inputs::ids::{IslandId, ZoneId};
 use gridflow_inputs::input::{Region, Timer};
+use gridflow_inputs::log::EpochBatch;
 use gridflow_inputs::network::EquipmentKind;
 use gridflow_inputs::{Input, Sequenced};
 use gridflow_operators::accounts::{AccountInput, accounts};
@@ -13,13 +16,14 @@ use gridflow_operators::islands::{IslandInput, IslandOutput, islands};
 use gridflow_operators::newest::newest;
 use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::solver::{Pool, SolverInput, solver};
-use gridflow_operators::telemetry::{TelemetryInput, TelemetryOutput, telemetry};
+use gridflow_operators::state::Registry;
+use gridflow_operators::telemetry::{TelemetryOutput, telemetry};
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::{Filter, Map};
 
 /// What observing gives.
 pub struct Observed<'scope> {
-    /// Streams that wait for no solver: topology, window, kpi, rejected, late, alarm.
+    /// Streams that wait for no solver: topology, window, kpi, rejected, late, alarm, gap.
     pub accounts: Changes<'scope, Output>,
     /// Streams of the estimator: estimate, `estimate_residual`, `estimate_audit`.
     pub estimates: Changes<'scope, Output>,
@@ -38,7 +42,7 @@ pub struct Observed<'scope> {
 /// The region row of a feed that every worker has, if it is one.
 pub(crate) fn region_of(feed: Feed) -> Option<(u64, Region)> {
     match feed {
-        Feed::Everywhere(worker, Input::Region(region)) => Some((worker, region)),
+        Feed::Everywhere(worker, Sequenced { input: Input::Region(region), .. }) => Some((worker, region)),
         _ => None,
     }
 }
@@ -52,30 +56,33 @@ pub(crate) fn on_timer<'scope, R: Clone + 'static>(feed: Rows<'scope, Feed>, tim
 }
 
 /// The region as a row that all keys see.
-pub(crate) fn shared_region<'scope>(feed: Rows<'scope, Feed>) -> Rows<'scope, SolverInput<GridRow>> {
-    feed.flat_map(region_of).map(|(worker, region)| SolverInput::Shared { worker, row: GridRow::Region(region), change: 1 })
+pub(crate) fn shared_region<'scope>(region: Changes<'scope, (u64, Region)>) -> Rows<'scope, SolverInput<GridRow>> {
+    region.inner.map(|((worker, region), _, change)| SolverInput::Shared { worker, row: GridRow::Region(region), change })
 }
 
 /// Wires observation.
-pub fn build<'scope>(feed: Rows<'scope, Feed>, pool: &Pool) -> Observed<'scope> {
-    let told = telemetry(feed.clone().flat_map(|feed| match feed {
-        Feed::Row(row) if matches!(row.input, Input::Sensor(_) | Input::Measurement(_)) => Some(TelemetryInput::Row(row)),
-        Feed::Everywhere(worker, Input::Region(region)) => Some(TelemetryInput::Lateness(worker, region.lateness_scada_ms)),
-        Feed::Everywhere(worker, Input::Generator(unit)) => Some(TelemetryInput::Unit(worker, unit.id, unit.variable)),
-        Feed::Clock(clock) => Some(TelemetryInput::Clock(clock)),
-        _ => None,
-    }));
-    let drawn = islands(feed.clone().flat_map(|feed| match feed {
-        Feed::Row(row) => match row.input {
-            Input::Bus(_) | Input::Branch(_) | Input::Transformer(_) | Input::Generator(_) | Input::Load(_) | Input::Shunt(_) => {
-                Some(IslandInput::Row(row))
-            }
-            Input::Storage(_) | Input::DcLine(_) | Input::Switch(_) | Input::SwitchStatus(_) => Some(IslandInput::Row(row)),
+pub fn build<'scope>(
+    feed: Rows<'scope, Feed>,
+    batches: Rows<'scope, Arc<EpochBatch>>,
+    region: Changes<'scope, (u64, Region)>,
+    pool: &Pool,
+    registry: &Registry,
+) -> Observed<'scope> {
+    let told = telemetry(batches, registry);
+    let drawn = islands(
+        feed.clone().flat_map(|feed| match feed {
+            Feed::Row(row) => match row.input {
+                Input::Bus(_) | Input::Branch(_) | Input::Transformer(_) | Input::Generator(_) | Input::Load(_) | Input::Shunt(_) => {
+                    Some(IslandInput::Row(row))
+                }
+                Input::Storage(_) | Input::DcLine(_) | Input::Switch(_) | Input::SwitchStatus(_) => Some(IslandInput::Row(row)),
+                _ => None,
+            },
+            Feed::Clock(clock) if clock.worker == 0 => Some(IslandInput::Clock(clock)),
             _ => None,
-        },
-        Feed::Clock(clock) if clock.worker == 0 => Some(IslandInput::Clock(clock)),
-        _ => None,
-    }));
+        }),
+        registry,
+    );
 
     let partials = told.clone().flat_map(|told| match told {
         TelemetryOutput::Partial(partial) => Some(AccountInput::Partial(partial)),
@@ -83,10 +90,9 @@ pub fn build<'scope>(feed: Rows<'scope, Feed>, pool: &Pool) -> Observed<'scope> 
     });
     let clocks = feed.clone().flat_map(|feed| match feed {
         Feed::Clock(clock) => Some(AccountInput::Clock(clock)),
-        Feed::Everywhere(worker, Input::Region(region)) => Some(AccountInput::Lateness(worker, region.lateness_scada_ms)),
-        _ => None,
+        feed => region_of(feed).map(|(worker, region)| AccountInput::Lateness(worker, region.lateness_scada_ms)),
     });
-    let summed = changes(accounts(partials.concat(clocks)));
+    let summed = changes(accounts(partials.concat(clocks), registry));
     let figures = summed.clone().flat_map(|row| match row {
         Output::Kpi(row) => Some((row.zone, row)),
         _ => None,
@@ -118,7 +124,7 @@ pub fn build<'scope>(feed: Rows<'scope, Feed>, pool: &Pool) -> Observed<'scope> 
         }
         _ => None,
     });
-    let storages = newest(reports, "Storage reports", |(_, id)| u64::from(*id));
+    let storages = newest(reports, "Storage reports", registry, |(_, id)| u64::from(*id));
     let references = changes(drawn.clone().flat_map(|drawn| match drawn {
         IslandOutput::Island(island, row, change) => Some(((island, GridRow::Island(row)), change)),
         _ => None,
@@ -129,8 +135,8 @@ pub fn build<'scope>(feed: Rows<'scope, Feed>, pool: &Pool) -> Observed<'scope> 
         _ => None,
     });
 
-    let problem = solver_rows(grid.clone()).concat(on_timer(feed.clone(), Timer::Estimate)).concat(shared_region(feed.clone()));
-    let estimated = solver(problem, "Estimation", 0, pool.clone(), solve_estimation());
+    let problem = solver_rows(grid.clone()).concat(on_timer(feed.clone(), Timer::Estimate)).concat(shared_region(region));
+    let estimated = solver(problem, "Estimation", registry, 0, pool.clone(), solve_estimation());
     let corrections = told.flat_map(|told| match told {
         TelemetryOutput::Correction(row) => Some(AuditInput::Correction(row)),
         _ => None,
@@ -141,7 +147,7 @@ pub fn build<'scope>(feed: Rows<'scope, Feed>, pool: &Pool) -> Observed<'scope> 
     });
     let lateness =
         feed.flat_map(region_of).filter(|(worker, _)| *worker == 0).map(|(_, region)| AuditInput::Lateness(region.lateness_scada_ms));
-    let audited = changes(audit(used.concat(corrections).concat(lateness)));
+    let audited = changes(audit(used.concat(corrections).concat(lateness), registry));
     let estimation_rows = estimated.clone().flat_map(|row| match row {
         EstimationRow::Row(row) => Some(row),
         EstimationRow::Used(_) | EstimationRow::Observable(_) => None,

@@ -1,7 +1,7 @@
 //! Predict: features of zones, kept up to date, and from them forecasts each quarter of an hour.
 
 use gridflow_inputs::ids::ZoneId;
-use gridflow_inputs::input::Timer;
+use gridflow_inputs::input::{Region, Timer};
 use gridflow_inputs::{Input, Sequenced};
 use gridflow_operators::decision::{Forecast, Kpi, Output};
 use gridflow_operators::features::{figure_part, history_parts, quarters, weather_part};
@@ -10,10 +10,11 @@ use gridflow_operators::grid::changes;
 use gridflow_operators::newest::newest;
 use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::solver::{Pool, SolverInput, solver};
+use gridflow_operators::state::Registry;
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::Map;
 
-use crate::observe::{on_timer, region_of};
+use crate::observe::on_timer;
 
 /// What predicting gives.
 pub struct Predicted<'scope> {
@@ -26,7 +27,13 @@ pub struct Predicted<'scope> {
 }
 
 /// Wires prediction.
-pub fn build<'scope>(feed: Rows<'scope, Feed>, figures: Changes<'scope, (ZoneId, Kpi)>, pool: &Pool) -> Predicted<'scope> {
+pub fn build<'scope>(
+    feed: Rows<'scope, Feed>,
+    region: Changes<'scope, (u64, Region)>,
+    figures: Changes<'scope, (ZoneId, Kpi)>,
+    pool: &Pool,
+    registry: &Registry,
+) -> Predicted<'scope> {
     let recorded = changes(feed.clone().flat_map(|feed| match feed {
         Feed::Row(row) => match row.input {
             Input::History(row) => history_parts(&row).map(|part| (part, 1)).to_vec(),
@@ -35,19 +42,18 @@ pub fn build<'scope>(feed: Rows<'scope, Feed>, figures: Changes<'scope, (ZoneId,
         },
         _ => Vec::new(),
     }));
-    let quarters = quarters(recorded.concat(figures.flat_map(|(_, row)| figure_part(&row))));
+    let quarters = quarters(recorded.concat(figures.flat_map(|(_, row)| figure_part(&row))), registry);
     let rows = quarters.inner.map(|((zone, quarter), _, change)| SolverInput::Row { key: zone.0, row: ZoneRow::Quarter(quarter), change });
     // Of several runs of one hour the newest holds.
     let foreseen = feed.clone().flat_map(|feed| match feed {
         Feed::Row(Sequenced { input: Input::WeatherForecast(row), .. }) => Some(((row.zone, row.valid_at_ms), row.issued_at_ms, row)),
         _ => None,
     });
-    let foreseen = newest(foreseen, "Weather foreseen", |(zone, _)| u64::from(zone.0));
+    let foreseen = newest(foreseen, "Weather foreseen", registry, |(zone, _)| u64::from(zone.0));
     let weather = foreseen.inner.map(|(((zone, _), row), _, change)| SolverInput::Row { key: zone.0, row: ZoneRow::Weather(row), change });
-    let region =
-        feed.clone().flat_map(region_of).map(|(worker, region)| SolverInput::Shared { worker, row: ZoneRow::Region(region), change: 1 });
+    let region = region.inner.map(|((worker, region), _, change)| SolverInput::Shared { worker, row: ZoneRow::Region(region), change });
     let problem = rows.concat(weather).concat(region).concat(on_timer(feed, Timer::Forecast));
-    let solved = solver(problem, "Forecasting", 0, pool.clone(), solve_forecast());
+    let solved = solver(problem, "Forecasting", registry, 0, pool.clone(), solve_forecast());
     Predicted {
         rows: solved.clone().filter(|row| matches!(row, Output::Forecast(_))),
         outcomes: solved.clone().filter(|row| matches!(row, Output::Outcome(_))),

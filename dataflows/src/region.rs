@@ -1,10 +1,16 @@
 //! A region: observe, predict, decide, joined; and its output streams, grouped by what they wait for.
 
+use std::sync::Arc;
+
+use gridflow_inputs::log::EpochBatch;
+use gridflow_operators::facts::facts;
 use gridflow_operators::grid::changes;
 use gridflow_operators::hygiene::hygiene;
+use gridflow_operators::kept::region;
 use gridflow_operators::seal::{Sealed, seal};
 use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::solver::Pool;
+use gridflow_operators::state::Registry;
 use timely::dataflow::operators::Concatenate;
 
 use crate::{decide, observe, predict};
@@ -31,28 +37,33 @@ pub struct Pools {
     pub economy: Pool,
 }
 
-/// Builds a region. `take` gets every sealed epoch of every stream, on the first worker; the frontier of the result
+/// Builds a region of what workers feed: each its share of the rows, and each every batch as it is, for telemetry. Its
+/// operators' states are entered in `registry`, loaded where the run is resumed. `take` gets every sealed epoch of every stream, on the first worker; the frontier of the result
 /// tells how far all streams are sealed.
 pub fn build<'scope>(
     feed: Rows<'scope, Feed>,
+    batches: Rows<'scope, Arc<EpochBatch>>,
     leads: Leads,
     pools: &Pools,
+    registry: &Registry,
     take: impl FnMut(Sealed) + Clone + 'static,
 ) -> Rows<'scope, ()> {
     let scope = feed.scope();
     let (feed, refused) = hygiene(feed);
-    let observed = observe::build(feed.clone(), &pools.stability);
-    let predicted = predict::build(feed.clone(), observed.figures.clone(), &pools.economy);
-    let decided = decide::build(feed, &observed, predicted.forecasts.clone(), leads, pools);
+    let region = region(feed.clone(), registry);
+    let told = changes(facts(feed.clone(), registry));
+    let observed = observe::build(feed.clone(), batches, region.clone(), &pools.stability, registry);
+    let predicted = predict::build(feed.clone(), region.clone(), observed.figures.clone(), &pools.economy, registry);
+    let decided = decide::build(feed, region, &observed, predicted.forecasts.clone(), leads, pools, registry);
 
     let outcomes = observed.outcomes.concat(predicted.outcomes).concat(decided.outcomes);
     let groups: [(&str, Changes<'scope, _>); 6] = [
-        ("Seal accounts", observed.accounts.concat(changes(refused))),
+        ("Seal accounts", observed.accounts.concat(changes(refused)).concat(told)),
         ("Seal estimates", observed.estimates),
         ("Seal forecasts", predicted.rows),
         ("Seal stability", decided.stability),
         ("Seal decisions", decided.decisions),
         ("Seal outcomes", outcomes),
     ];
-    scope.concatenate(groups.map(|(name, rows)| seal(rows, name, take.clone())))
+    scope.concatenate(groups.map(|(name, rows)| seal(rows, name, registry, take.clone())))
 }

@@ -7,10 +7,12 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use gridflow_dataflows::region::{self, Leads, Pools};
 use gridflow_inputs::ids::{FeederId, SensorId, SourceId, ZoneId};
 use gridflow_inputs::input::{History, Measurement, Quality, Quantity, Region, Sensor, StorageTelemetry, Tick, Timer, WeatherForecast};
+use gridflow_inputs::log::EpochBatch;
 use gridflow_inputs::matpower::{self, IEEE14};
 use gridflow_inputs::network::{EquipmentKind, Network, Side};
 use gridflow_inputs::row::{Canonical, Column};
@@ -23,6 +25,7 @@ use gridflow_operators::decision::{Output, Reason, Stream};
 use gridflow_operators::hygiene::malformed;
 use gridflow_operators::sealed::{Clock, Feed};
 use gridflow_operators::solver::inline_pool;
+use gridflow_operators::state::Registry;
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::{Input as _, Probe};
 
@@ -206,24 +209,42 @@ fn run(log: &[(Epoch, Vec<Input>)]) -> Vec<(Epoch, Output, i64)> {
         let out: Rc<RefCell<Vec<(Epoch, Output, i64)>>> = Rc::default();
         let kept = Rc::clone(&out);
         let mut input: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Feed>>> = InputHandle::new_with_builder();
+        let mut batches: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Arc<EpochBatch>>>> =
+            InputHandle::new_with_builder();
         let dataflow = worker.next_dataflow_index();
         let probe = worker.dataflow::<Epoch, _, _>(|scope| {
-            let feed = scope.input_from(&mut input);
+            let (feed, batches) = (scope.input_from(&mut input), scope.input_from(&mut batches));
             let take = move |sealed: gridflow_operators::seal::Sealed| {
                 kept.borrow_mut().extend(sealed.rows.into_iter().map(|(row, change)| (sealed.epoch, row, change)));
             };
-            region::build(feed, Leads::default(), &Pools { stability: inline_pool(), economy: inline_pool() }, take).probe().0
+            region::build(
+                feed,
+                batches,
+                Leads::default(),
+                &Pools { stability: inline_pool(), economy: inline_pool() },
+                &Registry::default(),
+                take,
+            )
+            .probe()
+            .0
         });
         for (epoch, rows) in &log {
+            batches.advance_to(*epoch);
+            batches.send(Arc::new(EpochBatch::new(*epoch, rows.iter().cloned())));
+            batches.advance_to(epoch + 1);
             input.advance_to(*epoch);
             let mut ticks = Vec::new();
             for (sequence, row) in (0u32..).zip(rows) {
                 match row {
                     Input::Tick(tick) => ticks.push(tick.clone()),
-                    Input::Region(_) | Input::Generator(_) => input.send(Feed::Everywhere(0, row.clone())),
+                    Input::Region(_) | Input::Generator(_) => {
+                        input.send(Feed::Everywhere(0, Sequenced { epoch: *epoch, sequence, input: row.clone() }));
+                    }
                     _ => {}
                 }
-                input.send(Feed::Row(Sequenced { epoch: *epoch, sequence, input: row.clone() }));
+                if !matches!(row, Input::Measurement(_) | Input::Sensor(_)) {
+                    input.send(Feed::Row(Sequenced { epoch: *epoch, sequence, input: row.clone() }));
+                }
             }
             input.send(Feed::Clock(Clock { worker: 0, ticks }));
             input.flush();

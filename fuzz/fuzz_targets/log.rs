@@ -29,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
     let options = Options { segment_bytes: 1000, sync: Sync::Never };
     let mut writer = LogWriter::create(again.path(), Header::input("fuzz"), options).expect("an empty directory");
     for batch in &batches {
-        let rows: Vec<Input> = batch.rows.iter().map(|(_, row)| row.clone()).collect();
+        let rows: Vec<Input> = batch.iter().map(|(_, row)| row).collect();
         writer.append_epoch(batch.epoch, &rows).expect("an epoch that was stored before");
     }
     writer.close().expect("room for the log");

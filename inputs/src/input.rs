@@ -530,6 +530,14 @@ macro_rules! inputs {
                 self.kind().write(out);
                 match self { $(Self::$name(row) => row.write(out),)* }
             }
+
+            /// Takes a row in that form off the front of `from`.
+            ///
+            /// # Errors
+            /// When the bytes are no such row.
+            pub fn read(from: &mut &[u8]) -> Result<Self, DecodeError> {
+                Ok(match Kind::read(from)? { $(Kind::$name => Self::$name(Canonical::read(from)?),)* })
+            }
         }
 
         impl Kind {

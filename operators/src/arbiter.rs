@@ -34,7 +34,7 @@ const VOLTAGE_MARGIN: f64 = 0.01;
 const TOLERANCE: f64 = 1e-6;
 
 /// State of an island's arbiter: the set points that stand, and since when plans are refused.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct ArbiterState {
     safe: Vec<Output>,
     refused_since: Option<i64>,

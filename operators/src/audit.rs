@@ -8,7 +8,8 @@ use gridflow_inputs::ids::{IslandId, SensorId};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{EstimateAudit, Output};
-use crate::sealed::{Rows, sealed};
+use crate::sealed::{Logic, Rows, sealed};
+use crate::state::{Registry, State, StateError, decode, encode};
 use crate::telemetry::{Correction, LATENESS_MS, STALE_MS, WINDOW_MS};
 
 /// A reading as an estimate used it.
@@ -50,10 +51,29 @@ pub enum AuditInput {
 struct Audit {
     /// Estimates of the lateness bound, by tick and island.
     estimates: BTreeMap<(i64, IslandId), Vec<UsedReading>>,
-    lateness_ms: i64,
+    lateness_ms: Option<i64>,
 }
 
-impl Audit {
+impl State for Audit {
+    fn save(&self) -> Vec<u8> {
+        encode(&(&self.estimates, self.lateness_ms))
+    }
+
+    fn load(&mut self, saved: &[u8], mine: &dyn Fn(u64) -> bool) -> Result<(), StateError> {
+        let (estimates, lateness_ms): (BTreeMap<_, _>, Option<i64>) = decode(saved)?;
+        // Only the first worker's share has anything in it.
+        if mine(0) {
+            self.estimates.extend(estimates);
+            self.lateness_ms = self.lateness_ms.or(lateness_ms);
+        }
+        Ok(())
+    }
+}
+
+impl Logic for Audit {
+    type Row = AuditInput;
+    type Result = (Output, i64);
+
     fn epoch(&mut self, epoch: Epoch, inputs: &mut Vec<AuditInput>, out: &mut Vec<(Output, i64)>) {
         let mut corrections: BTreeMap<(SensorId, i64), Option<i64>> = BTreeMap::new();
         for input in inputs.drain(..) {
@@ -65,7 +85,7 @@ impl Audit {
                     // Rows come sorted by sequence: of several in one epoch the last holds.
                     corrections.insert((row.sensor, row.event_ms), row.new);
                 }
-                AuditInput::Lateness(lateness_ms) => self.lateness_ms = crate::telemetry::lateness_bound(lateness_ms),
+                AuditInput::Lateness(lateness_ms) => self.lateness_ms = Some(crate::telemetry::lateness_bound(lateness_ms)),
             }
         }
         for ((sensor, event_ms), new) in corrections {
@@ -88,14 +108,14 @@ impl Audit {
                 out.push((row.into(), 1));
             }
         }
-        let oldest = epoch as i64 - self.lateness_ms - WINDOW_MS - STALE_MS;
+        let oldest = epoch as i64 - self.lateness_ms.unwrap_or(LATENESS_MS) - WINDOW_MS - STALE_MS;
         self.estimates = std::mem::take(&mut self.estimates).split_off(&(oldest, IslandId(0)));
     }
 }
 
 /// Says which sealed estimates a correction touches. All rows meet on one worker: a correction knows its sensor, not
 /// the islands the sensor has belonged to.
-pub fn audit<'scope>(inputs: Rows<'scope, AuditInput>) -> Rows<'scope, (Output, i64)> {
-    let mut state = Audit { estimates: BTreeMap::new(), lateness_ms: LATENESS_MS };
-    sealed(inputs, "Audit", |_| 0, move |epoch, inputs, out| state.epoch(epoch, inputs, out))
+pub fn audit<'scope>(inputs: Rows<'scope, AuditInput>, registry: &Registry) -> Rows<'scope, (Output, i64)> {
+    let state = Audit { estimates: BTreeMap::new(), lateness_ms: None };
+    sealed(inputs, "Audit", registry, |_| 0, state)
 }

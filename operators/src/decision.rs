@@ -20,6 +20,8 @@ code! {
         Feeder = 2,
         /// All sensors of a zone.
         Zone = 3,
+        /// All sensors at or below a bus.
+        Bus = 4,
     }
 
     /// A key figure.
@@ -142,6 +144,10 @@ code! {
         Stuck = 2,
         /// A bus lost its supply.
         Dead = 3,
+        /// Half of a source's readings or more are ahead of their arrival or too late: its clock must be wrong.
+        Clock = 4,
+        /// Replicas of the region differ; stands until it is acknowledged.
+        Divergence = 5,
     }
 }
 
@@ -239,7 +245,7 @@ record! {
     pub struct Window {
         /// Of what.
         scope: WindowScope,
-        /// Number of the sensor, feeder or zone.
+        /// Number of the sensor, bus, feeder or zone.
         id: u32,
         /// The quantity.
         quantity: Quantity,
@@ -255,9 +261,9 @@ record! {
         sum: i128,
         /// Sum of their squares, in the square of the quantity's unit.
         sum_squares: i128,
-        /// Least; sensors only.
+        /// Least; `None` without readings.
         min: Option<i64>,
-        /// Greatest; sensors only.
+        /// Greatest; `None` without readings.
         max: Option<i64>,
     }
 
@@ -441,14 +447,32 @@ record! {
     pub struct Alarm {
         /// What.
         kind: AlarmKind,
-        /// `Bus` for a dead bus; for a sensor the kind of equipment it sits at.
+        /// `Bus` for a dead bus, `Zone` for a source; for a sensor the kind of equipment it sits at.
         equipment: EquipmentKind,
-        /// Number of the bus, or of the sensor.
+        /// Number of the bus, of the source, or of the sensor.
         id: u32,
-        /// The sensor's feeder; of a dead bus its own number.
+        /// The sensor's feeder; of a dead bus its own number; of a source 0.
         feeder: FeederId,
         /// Since when; of a stale sensor, when its newest reading was taken.
         since_ms: i64,
+    }
+
+    /// Stream `gap`: what became of the readings of a source in an epoch: received = applied + rejected + late + duplicate.
+    pub struct Gap {
+        /// The epoch.
+        epoch: u64,
+        /// The source; 0 for readings of unknown sensors.
+        source: SourceId,
+        /// Readings that came.
+        received: i64,
+        /// New ones and corrections.
+        applied: i64,
+        /// Refused for another reason than lateness.
+        rejected: i64,
+        /// Beyond the lateness bound.
+        late: i64,
+        /// Equal to what was known.
+        duplicate: i64,
     }
 }
 
@@ -543,4 +567,5 @@ outputs! {
     14 => Late "late" Late,
     15 => Kpi "kpi" Kpi,
     16 => Alarm "alarm" Alarm,
+    17 => Gap "gap" Gap,
 }

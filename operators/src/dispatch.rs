@@ -74,7 +74,7 @@ pub struct Plan {
 }
 
 /// What the dispatch tells.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum DispatchRow {
     /// For the arbiter.
     Plan(Plan),
@@ -83,7 +83,7 @@ pub enum DispatchRow {
 }
 
 /// State of an island's dispatch.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct DispatchState {
     /// Running mean of the energy price, currency per MWh: what stored energy is worth.
     mean_price: Option<f64>,

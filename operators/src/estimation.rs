@@ -21,6 +21,7 @@ use crate::grid::{GridRow, IslandRows};
 use crate::solver::{Answer, Problem, Solve};
 use crate::standing::{Failed, Standing};
 use crate::telemetry::{Reading, STALE_MS};
+use serde::{Deserialize, Serialize};
 
 /// Standard deviation of a zero injection, per unit: far below any meter's, far above rounding.
 const ZERO_INJECTION_SIGMA: f64 = 1e-4;
@@ -28,7 +29,7 @@ const ZERO_INJECTION_SIGMA: f64 = 1e-4;
 const SUSPECT: f64 = 3.0;
 
 /// What the estimator tells.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum EstimationRow {
     /// A row for a stream.
     Row(Output),
@@ -39,7 +40,7 @@ pub enum EstimationRow {
 }
 
 /// State of an island's estimator from one tick to the next.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct EstimationState {
     /// Voltage magnitude and angle to start from.
     voltages: BTreeMap<BusId, (f64, f64)>,
@@ -48,6 +49,7 @@ pub struct EstimationState {
     /// The present failure.
     failure: Standing,
     /// Speeds up the next solve, never changes it.
+    #[serde(skip)]
     cached: Option<Cached>,
 }
 

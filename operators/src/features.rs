@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::{Kpi, Measure};
 use crate::grid::at_own_epochs;
+use crate::kept::kept;
 use crate::sealed::Changes;
+use crate::state::Registry;
 use crate::telemetry::INTERVAL_MS;
 
 /// What is known of one quantity in one quarter, with where it comes from: the greatest holds.
@@ -88,8 +90,8 @@ pub fn weather_part(row: &WeatherObservation) -> (QuarterKey, Part) {
 
 /// Puts the parts of each quarter together.
 #[must_use]
-pub fn quarters<'scope>(parts: Changes<'scope, (QuarterKey, Part)>) -> Changes<'scope, (ZoneId, Quarter)> {
-    let quarters = parts
+pub fn quarters<'scope>(parts: Changes<'scope, (QuarterKey, Part)>, registry: &Registry) -> Changes<'scope, (ZoneId, Quarter)> {
+    let quarters = kept(parts, "Quarter parts", registry, |((zone, _), _)| u64::from(zone.0))
         .reduce_named("Quarters", |key: &QuarterKey, parts, out| {
             let mut quarter = Quarter { index: key.1, load: None, renewable: None, temperature: None };
             // Parts come in ascending order, so the last of each quantity holds.

@@ -6,7 +6,6 @@
 //! sensor, a branch to a bus that does not exist) is for the operators that know those rows.
 
 use gridflow_inputs::ids::SourceId;
-use gridflow_inputs::input::Sequenced;
 use gridflow_inputs::time::DAY_MS;
 use gridflow_inputs::{Epoch, Input, MAX_EPOCH};
 use timely::dataflow::operators::core::OkErr;
@@ -76,22 +75,23 @@ fn about(row: &Input) -> (u32, SourceId) {
 /// Besides malformed rows these are reports ahead of their arrival, where the newest holds: one of the far future would
 /// keep out all that come after it. Readings and switch statuses are refused for it where their sensor or switch is known.
 #[must_use]
-pub fn refusal(row: &Sequenced) -> Option<(Reason, i64)> {
-    let reported_ms = match &row.input {
+pub fn refusal(epoch: Epoch, row: &Input) -> Option<(Reason, i64)> {
+    let reported_ms = match row {
         Input::StorageTelemetry(row) => Some(row.event_ms),
         Input::WeatherObservation(row) => Some(row.event_ms),
         Input::WeatherForecast(row) => Some(row.issued_at_ms),
         Input::History(row) => Some(row.start_ms),
         _ => None,
     };
-    let ahead = reported_ms.filter(|event_ms| *event_ms > row.epoch as i64 + FUTURE_MS).map(|event_ms| (Reason::Future, event_ms));
-    malformed(&row.input).map(|detail| (Reason::Malformed, detail)).or(ahead)
+    let ahead = reported_ms.filter(|event_ms| *event_ms > epoch as i64 + FUTURE_MS).map(|event_ms| (Reason::Future, event_ms));
+    malformed(row).map(|detail| (Reason::Malformed, detail)).or(ahead)
 }
 
-fn rejected(row: &Sequenced, (reason, detail): (Reason, i64)) -> Output {
-    let (subject, source) = about(&row.input);
-    let kind = row.input.kind() as u8;
-    Rejected { epoch: row.epoch, sequence: row.sequence, kind, source, subject, reason, detail }.into()
+/// The row of `rejected` for a refused row.
+pub(crate) fn rejected(epoch: Epoch, sequence: u32, row: &Input, (reason, detail): (Reason, i64)) -> Output {
+    let (subject, source) = about(row);
+    let kind = row.kind() as u8;
+    Rejected { epoch, sequence, kind, source, subject, reason, detail }.into()
 }
 
 /// What is sound of a feed, and a row of `rejected` for each row that is not.
@@ -105,9 +105,11 @@ pub fn hygiene<'scope>(feed: Rows<'scope, Feed>) -> (Rows<'scope, Feed>, Rows<'s
     let (sound, refused) = feed.ok_err::<Vec<Feed>, _, Vec<Option<Output>>, _, _>(move |feed| match &feed {
         Feed::Row(row) => {
             within(row.epoch);
-            refusal(row).map_or(Ok(()), |why| Err(Some(rejected(row, why)))).map(|()| feed)
+            refusal(row.epoch, &row.input)
+                .map_or(Ok(()), |why| Err(Some(rejected(row.epoch, row.sequence, &row.input, why))))
+                .map(|()| feed)
         }
-        Feed::Everywhere(_, row) => match malformed(row) {
+        Feed::Everywhere(_, row) => match malformed(&row.input) {
             Some(_) => Err(None),
             None => Ok(feed),
         },

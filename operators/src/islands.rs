@@ -1,20 +1,25 @@
 //! Topology: which equipment is in service, which island it belongs to, and whether that island has a source.
 //!
-//! One operator keeps the newest valid version of every network row and the state of every switch. When one of them
-//! changes it labels connected components by union-find (0.2 ms on 10,000 buses, always; label iteration in
-//! differential has a bad tail and is the reference in the tests) and tells only the differences. An island is named
-//! by its lowest bus; its reference bus is that of its largest source, ties by lowest bus.
+//! One operator keeps the newest valid version of every network row and the state of every switch (`inventory`), the
+//! connected parts of the network (`graph`) and what was told of every piece of equipment (`board`). A change costs
+//! work in proportion to what it changes, and the work is counted. An island is named by its lowest bus; its reference
+//! bus is that of its largest source, ties by lowest bus.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod board;
+mod graph;
+mod inventory;
 
-use gridflow_inputs::ids::{BusId, FeederId, IslandId, SourceId, SwitchId};
-use gridflow_inputs::input::{Kind, Quality, Switch, SwitchStatus};
-use gridflow_inputs::network::{BusKind, EquipmentKind};
+use gridflow_inputs::ids::{BusId, IslandId, SourceId};
+use gridflow_inputs::input::Kind;
+use gridflow_inputs::network::EquipmentKind;
 use gridflow_inputs::{Epoch, Input, Sequenced};
 use serde::{Deserialize, Serialize};
 
-use crate::decision::{Alarm, AlarmKind, Output, Reason, Rejected, Topology};
-use crate::sealed::{Clock, Rows, sealed};
+use crate::decision::{Output, Rejected};
+use crate::sealed::{Clock, Logic, Rows, sealed};
+use crate::state::{Registry, State, StateError, decode, encode};
+use board::{Board, Times};
+use inventory::{Inventory, Renewed, SavedInventory};
 
 /// A piece of equipment, or whatever a sensor can sit at.
 pub type Place = (EquipmentKind, u32);
@@ -52,297 +57,129 @@ pub enum IslandOutput {
     Row(Output, i64),
 }
 
-/// Where a network row belongs and from when on it holds.
-fn describe(row: &Input) -> Option<(Place, i64)> {
-    Some(match row {
-        Input::Bus(row) => ((EquipmentKind::Bus, row.id.0), row.valid_from_ms),
-        Input::Branch(row) => ((EquipmentKind::Branch, row.id.0), row.valid_from_ms),
-        Input::Transformer(row) => ((EquipmentKind::Branch, row.branch.0), row.valid_from_ms),
-        Input::Generator(row) => ((EquipmentKind::Generator, row.id.0), row.valid_from_ms),
-        Input::Load(row) => ((EquipmentKind::Load, row.id.0), row.valid_from_ms),
-        Input::Shunt(row) => ((EquipmentKind::Shunt, row.id.0), row.valid_from_ms),
-        Input::Storage(row) => ((EquipmentKind::Storage, row.id.0), row.valid_from_ms),
-        Input::DcLine(row) => ((EquipmentKind::DcLine, row.id.0), row.valid_from_ms),
-        _ => return None,
-    })
+/// Records touched, counted.
+///
+/// What a change costs:
+///
+/// * a link closed inside an island, or a piece of equipment: that piece alone, and its buses' island when its largest
+///   source changes;
+/// * a link opened inside an island: steps of a search from both ends until they meet;
+/// * a link opened that was the only one: at most twice the steps it takes to see the smaller side, and the buses and
+///   equipment of that side;
+/// * two islands joined: the buses and equipment of the one with fewer buses.
+///
+/// Where an island gets another name, gains its first source or loses its last, all its equipment besides: as islands
+/// are named by their lowest bus, that can be the larger side, and every one of those rows changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Steps of searches: a link or a bus looked at.
+    pub searched: u64,
+    /// Buses put into another part of the network.
+    pub relabelled: u64,
+    /// Pieces of equipment compared with what was told of them.
+    pub compared: u64,
+    /// Rows told.
+    pub told: u64,
 }
 
-/// Buses a piece of equipment needs, when its own row has it in service.
-fn terminals(row: &Input) -> Option<(BusId, Option<BusId>)> {
-    match row {
-        Input::Bus(row) => (row.kind != BusKind::Isolated).then_some((row.id, None)),
-        Input::Branch(row) => row.in_service.then_some((row.from, Some(row.to))),
-        Input::Generator(row) => row.in_service.then_some((row.bus, None)),
-        Input::Load(row) => row.in_service.then_some((row.bus, None)),
-        Input::Shunt(row) => row.in_service.then_some((row.bus, None)),
-        Input::Storage(row) => row.in_service.then_some((row.bus, None)),
-        Input::DcLine(row) => row.in_service.then_some((row.from, Some(row.to))),
-        _ => None,
+impl Work {
+    /// All records touched.
+    #[must_use]
+    pub fn touched(&self) -> u64 {
+        self.searched + self.relabelled + self.compared + self.told
+    }
+
+    /// What was done since `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            searched: self.searched - before.searched,
+            relabelled: self.relabelled - before.relabelled,
+            compared: self.compared - before.compared,
+            told: self.told - before.told,
+        }
     }
 }
 
-/// Where everything belongs at one time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Picture {
-    placed: BTreeMap<Place, IslandId>,
-    islands: BTreeMap<IslandId, IslandRow>,
-    topology: BTreeMap<Place, Topology>,
-}
-
-#[derive(Debug)]
-struct SwitchState {
-    row: Switch,
-    /// Event time and state of the newest status; the row's normal state holds until there is one.
-    status: Option<(i64, bool)>,
-}
-
-impl SwitchState {
-    fn closed(&self) -> bool {
-        self.status.map_or(self.row.normally_closed, |(_, closed)| closed)
-    }
-}
-
+/// The topology of a region, kept up to date.
 #[derive(Debug, Default)]
-struct Islands {
-    /// Versions of each row by the time they hold from. Transformers share a place with their branch: the kind tells.
-    versions: BTreeMap<(Place, Kind), BTreeMap<i64, Input>>,
-    valid: BTreeMap<(Place, Kind), Input>,
-    /// Rows that hold from a time still to come.
-    pending: BTreeMap<i64, BTreeSet<(Place, Kind)>>,
-    switches: BTreeMap<SwitchId, SwitchState>,
-    /// Switch rows that hold from a time still to come.
-    pending_switches: BTreeMap<i64, BTreeMap<SwitchId, Switch>>,
-    by_equipment: BTreeMap<Place, BTreeSet<SwitchId>>,
-    picture: Picture,
-    dead: BTreeMap<BusId, Alarm>,
+pub struct Islands {
+    inventory: Inventory,
+    board: Board,
 }
 
 impl Islands {
-    fn epoch(&mut self, epoch: Epoch, inputs: &mut Vec<IslandInput>, out: &mut Vec<IslandOutput>) {
-        let now = epoch as i64;
-        let mut renewed = BTreeSet::new();
-        let mut switched = false;
-        while let Some(entry) = self.pending_switches.first_entry().filter(|entry| *entry.key() <= now) {
-            entry.remove().into_values().for_each(|switch| self.define_switch(switch));
-            switched = true;
+    /// Work done since the start.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        self.board.work()
+    }
+}
+
+/// What is remembered: rows, and times that no row says. Everything else follows from them.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    inventory: SavedInventory,
+    times: Times,
+}
+
+impl State for Islands {
+    fn save(&self) -> Vec<u8> {
+        encode(&Saved { inventory: self.inventory.save(), times: self.board.times() })
+    }
+
+    fn load(&mut self, saved: &[u8], mine: &dyn Fn(u64) -> bool) -> Result<(), StateError> {
+        let saved: Saved = decode(saved)?;
+        // Only the share of the worker where all rows met has any.
+        if !mine(0) || saved.inventory.is_empty() {
+            return Ok(());
         }
-        for input in inputs.drain(..) {
+        self.inventory.load(saved.inventory)?;
+        if !self.board.restore(self.inventory.all(), saved.times) {
+            return Err(StateError::new("islands are not those of the network"));
+        }
+        Ok(())
+    }
+}
+
+impl Logic for Islands {
+    type Row = IslandInput;
+    type Result = IslandOutput;
+
+    fn epoch(&mut self, epoch: Epoch, rows: &mut Vec<IslandInput>, out: &mut Vec<IslandOutput>) {
+        let now = epoch as i64;
+        let mut renewed = Renewed::default();
+        self.inventory.mature(now, &mut renewed);
+        for input in rows.drain(..) {
             match input {
-                IslandInput::Row(Sequenced { input: Input::Switch(switch), .. }) => {
-                    if switch.valid_from_ms <= now {
-                        self.define_switch(switch);
-                        switched = true;
-                    } else {
-                        self.pending_switches.entry(switch.valid_from_ms).or_default().insert(switch.id, switch);
-                    }
-                }
-                IslandInput::Row(Sequenced { epoch, sequence, input: Input::SwitchStatus(status) }) => match self.switch(now, &status) {
-                    Ok(moved) => switched |= moved,
-                    Err((reason, detail)) => {
+                IslandInput::Row(Sequenced { epoch, sequence, input: Input::SwitchStatus(status) }) => {
+                    if let Err((reason, detail)) = self.inventory.switch(now, &status, &mut renewed) {
                         let kind = Kind::SwitchStatus as u8;
                         let row = Rejected { epoch, sequence, kind, source: SourceId(0), subject: status.switch.0, reason, detail };
                         out.push(IslandOutput::Row(row.into(), 1));
                     }
-                },
-                IslandInput::Row(row) => {
-                    let (place, valid_from_ms) = describe(&row.input).unwrap_or_else(|| panic!("{:?} is no network row", row.input.kind()));
-                    let key = (place, row.input.kind());
-                    self.versions.entry(key).or_default().insert(valid_from_ms, row.input);
-                    if valid_from_ms <= now {
-                        renewed.insert(key);
-                    } else {
-                        self.pending.entry(valid_from_ms).or_default().insert(key);
-                    }
                 }
+                IslandInput::Row(row) => self.inventory.define(now, row.input, &mut renewed),
                 IslandInput::Clock(_) => {}
             }
         }
-        while let Some(entry) = self.pending.first_entry().filter(|entry| *entry.key() <= now) {
-            renewed.extend(entry.remove());
+        let changed = self.inventory.changed(&mut renewed);
+        let places: Vec<Place> = changed.iter().map(|(place, ..)| *place).collect();
+        for (place, before, holds) in changed {
+            out.extend(before.map(|before| IslandOutput::Element(place, before, -1)));
+            out.push(IslandOutput::Element(place, holds, 1));
         }
-        let mut changed = BTreeSet::new();
-        for key in renewed {
-            let versions = self.versions.get_mut(&key).expect("a renewed row has a version");
-            let holds_from = *versions.range(..=now).next_back().expect("a renewed row is valid now").0;
-            // Older versions can not hold again.
-            *versions = versions.split_off(&holds_from);
-            let newest = versions[&holds_from].clone();
-            if self.valid.get(&key) == Some(&newest) {
-                continue;
-            }
-            if let Some(old) = self.valid.insert(key, newest.clone()) {
-                out.push(IslandOutput::Element(key.0, old, -1));
-            }
-            out.push(IslandOutput::Element(key.0, newest, 1));
-            changed.insert(key.0);
-        }
-        if !changed.is_empty() || switched {
-            self.redraw(now, &changed, out);
-        }
+        let standing = renewed.places.iter().filter_map(|place| Some((*place, self.inventory.standing(*place)?)));
+        self.board.update(now, standing, places.into_iter(), out);
     }
 
-    fn define_switch(&mut self, row: Switch) {
-        let (id, place) = (row.id, (row.equipment, row.equipment_id));
-        let mut status = None;
-        if let Some(known) = self.switches.get(&id) {
-            if known.row.valid_from_ms > row.valid_from_ms {
-                return;
-            }
-            status = known.status;
-            if let Some(switches) = self.by_equipment.get_mut(&(known.row.equipment, known.row.equipment_id)) {
-                switches.remove(&id);
-            }
-        }
-        self.by_equipment.entry(place).or_default().insert(id);
-        self.switches.insert(id, SwitchState { row, status });
-    }
-
-    /// Applies a status; tells whether the switch moved. The newest event time wins, not the newest arrival.
-    fn switch(&mut self, now: i64, status: &SwitchStatus) -> Result<bool, (Reason, i64)> {
-        let switch = self.switches.get_mut(&status.switch).ok_or((Reason::Unknown, i64::from(status.closed)))?;
-        if status.event_ms > now + crate::telemetry::FUTURE_MS {
-            return Err((Reason::Future, status.event_ms));
-        }
-        if status.quality >= Quality::Bad {
-            return Err((Reason::Malformed, status.quality as i64));
-        }
-        if switch.status.is_some_and(|(event_ms, _)| status.event_ms < event_ms) {
-            return Err((Reason::Superseded, status.event_ms));
-        }
-        let before = switch.closed();
-        switch.status = Some((status.event_ms, status.closed));
-        Ok(before != status.closed)
-    }
-
-    fn closed(&self, place: Place) -> bool {
-        self.by_equipment.get(&place).is_none_or(|switches| switches.iter().all(|id| self.switches[id].closed()))
-    }
-
-    /// Labels everything anew.
-    fn draw(&self) -> Picture {
-        let buses: Vec<BusId> = self
-            .valid
-            .values()
-            .filter_map(|row| match row {
-                Input::Bus(bus) if terminals(row).is_some() && self.closed((EquipmentKind::Bus, bus.id.0)) => Some(bus.id),
-                _ => None,
-            })
-            .collect();
-        let index = |bus: BusId| buses.binary_search(&bus).ok();
-        let mut parent: Vec<usize> = (0..buses.len()).collect();
-        fn root(parent: &mut [usize], mut bus: usize) -> usize {
-            while parent[bus] != bus {
-                parent[bus] = parent[parent[bus]];
-                bus = parent[bus];
-            }
-            bus
-        }
-        for row in self.valid.values() {
-            if let Input::Branch(branch) = row
-                && branch.in_service
-                && self.closed((EquipmentKind::Branch, branch.id.0))
-                && let (Some(from), Some(to)) = (index(branch.from), index(branch.to))
-            {
-                let (from, to) = (root(&mut parent, from), root(&mut parent, to));
-                // The lower index becomes the root, so that a root is its island's lowest bus.
-                parent[from.max(to)] = from.min(to);
-            }
-        }
-        let mut island = |bus: BusId| index(bus).map(|bus| IslandId(buses[root(&mut parent, bus)].0));
-
-        let mut sources: BTreeMap<IslandId, (i64, BusId)> = BTreeMap::new();
-        let mut members = Vec::new();
-        for (place, row) in self.valid.iter().filter(|((_, kind), _)| *kind != Kind::Transformer).map(|((place, _), row)| (*place, row)) {
-            let home = terminals(row).filter(|_| self.closed(place)).and_then(|(first, second)| {
-                let home = island(first)?;
-                // A direct-current link between islands belongs to neither.
-                second.is_none_or(|second| island(second) == Some(home)).then_some(home)
-            });
-            if let (Some(home), Input::Generator(unit)) = (home, row)
-                && unit.p_max.0 > 0
-            {
-                let source = (unit.p_max.0, unit.bus);
-                let best = sources.entry(home).or_insert(source);
-                if source.0 > best.0 || (source.0 == best.0 && source.1 < best.1) {
-                    *best = source;
-                }
-            }
-            members.push((place, home));
-        }
-        let mut picture = Picture::default();
-        for (place, home) in members {
-            let source = home.and_then(|home| sources.get(&home));
-            let reference = source.is_some_and(|(_, bus)| place == (EquipmentKind::Bus, bus.0));
-            let row = Topology { equipment: place.0, id: place.1, island: home, energised: source.is_some(), reference };
-            picture.topology.insert(place, row);
-            if let (Some(home), Some((_, bus))) = (home, source) {
-                picture.placed.insert(place, home);
-                picture.islands.insert(home, IslandRow { reference: *bus, changed_ms: 0 });
-            }
-        }
-        picture
-    }
-
-    /// Replaces the picture and tells the differences.
-    fn redraw(&mut self, now: i64, changed: &BTreeSet<Place>, out: &mut Vec<IslandOutput>) {
-        let mut new = self.draw();
-        let old = std::mem::take(&mut self.picture);
-        let mut touched: BTreeSet<IslandId> = changed.iter().filter_map(|place| new.placed.get(place).copied()).collect();
-        each_difference(&old.placed, &new.placed, |place, island, by| {
-            touched.insert(*island);
-            out.push(IslandOutput::Placed(*place, *island, by));
-        });
-        for (island, row) in &mut new.islands {
-            let before = old.islands.get(island).filter(|before| before.reference == row.reference && !touched.contains(island));
-            row.changed_ms = before.map_or(now, |before| before.changed_ms);
-        }
-        each_difference(&old.islands, &new.islands, |island, row, by| {
-            touched.insert(*island);
-            out.push(IslandOutput::Island(*island, *row, by));
-        });
-        each_difference(&old.topology, &new.topology, |_, row, by| out.push(IslandOutput::Row(row.clone().into(), by)));
-        out.extend(touched.into_iter().map(IslandOutput::Changed));
-
-        self.picture = new;
-        let dead: BTreeSet<BusId> = self
-            .picture
-            .topology
-            .values()
-            .filter(|row| row.equipment == EquipmentKind::Bus && !row.energised)
-            .map(|row| BusId(row.id))
-            .collect();
-        let cured: Vec<BusId> = self.dead.keys().filter(|bus| !dead.contains(bus)).copied().collect();
-        for bus in cured {
-            let alarm = self.dead.remove(&bus).expect("it was just listed");
-            out.push(IslandOutput::Row(alarm.into(), -1));
-        }
-        for bus in dead {
-            self.dead.entry(bus).or_insert_with(|| {
-                let alarm =
-                    Alarm { kind: AlarmKind::Dead, equipment: EquipmentKind::Bus, id: bus.0, feeder: FeederId(bus.0), since_ms: now };
-                out.push(IslandOutput::Row(alarm.clone().into(), 1));
-                alarm
-            });
-        }
-    }
-}
-
-/// Entries of `old` that `new` has not with -1, entries of `new` that `old` has not with +1.
-fn each_difference<K: Ord, V: PartialEq>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>, mut give: impl FnMut(&K, &V, i64)) {
-    for (key, value) in old {
-        if new.get(key) != Some(value) {
-            give(key, value, -1);
-        }
-    }
-    for (key, value) in new {
-        if old.get(key) != Some(value) {
-            give(key, value, 1);
-        }
+    fn hold(&self, out: &mut Vec<IslandOutput>) {
+        out.extend(self.inventory.rows().map(|(place, row)| IslandOutput::Element(place, row.clone(), 1)));
+        self.board.hold(out);
     }
 }
 
 /// Keeps the topology up to date. All rows of a region meet on one worker: a switch can join any two islands.
-pub fn islands<'scope>(inputs: Rows<'scope, IslandInput>) -> Rows<'scope, IslandOutput> {
-    let mut state = Islands::default();
-    sealed(inputs, "Islands", |_| 0, move |epoch, inputs, out| state.epoch(epoch, inputs, out))
+pub fn islands<'scope>(inputs: Rows<'scope, IslandInput>, registry: &Registry) -> Rows<'scope, IslandOutput> {
+    sealed(inputs, "Islands", registry, |_| 0, Islands::default())
 }

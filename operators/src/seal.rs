@@ -12,6 +12,7 @@ use timely::dataflow::operators::generic::Operator;
 
 use crate::decision::{Output, Stream};
 use crate::sealed::{Changes, Rows};
+use crate::state::Registry;
 
 /// What became of an epoch in one stream: rows in ascending order with their change in multiplicity, none zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +27,15 @@ pub struct Sealed {
 
 /// Gives each sealed epoch of each stream to `take`, on the first worker, in epoch order and stream by stream.
 ///
-/// The result carries no rows; its frontier tells how far all of these streams are sealed.
-pub fn seal<'scope>(changes: Changes<'scope, Output>, name: &str, mut take: impl FnMut(Sealed) + 'static) -> Rows<'scope, ()> {
+/// The result carries no rows; its frontier tells how far all of these streams are sealed. What is told again up to the
+/// epoch resumed from was sealed before and is passed over.
+pub fn seal<'scope>(
+    changes: Changes<'scope, Output>,
+    name: &str,
+    registry: &Registry,
+    mut take: impl FnMut(Sealed) + 'static,
+) -> Rows<'scope, ()> {
+    let resumed = registry.resumed();
     let pact = Exchange::new(|_: &(Output, Epoch, i64)| 0);
     changes.inner.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(pact, name, move |capability, _| {
         // No rows leave here, so no capability is held; the frontier follows the input's.
@@ -45,6 +53,9 @@ pub fn seal<'scope>(changes: Changes<'scope, Output>, name: &str, mut take: impl
                     break;
                 }
                 let (epoch, mut rows) = entry.remove_entry();
+                if resumed.is_some_and(|resumed| epoch <= resumed) {
+                    continue;
+                }
                 differential_dataflow::consolidation::consolidate(&mut rows);
                 // Consolidation sorts by row, and rows sort by stream first.
                 let mut rows = rows.into_iter().peekable();

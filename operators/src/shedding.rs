@@ -38,7 +38,7 @@ pub fn apply(sheds: &[Shed], case: &mut Case) {
 }
 
 /// State of an island's shedding: the cut that stands, and the present failure.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct SheddingState {
     cut: Vec<Output>,
     failure: Standing,

@@ -6,13 +6,20 @@
 //! epoch order; triggers in (E, E + lead] merge into one solve at E + lead. The answer replaces the key's last one:
 //! old rows are withdrawn, new ones asserted, at E + lead. Results therefore depend on the rows alone, never on how
 //! long a solve took or on which thread it ran.
+//!
+//! Remembered are each key's answer and `previous`, the problems whose answers take effect later, and merged triggers;
+//! a key's rows come again from the collections they came from. An answer is told once no input before its effect epoch
+//! can come, so that what is told never runs ahead of a checkpoint.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use differential_dataflow::AsCollection;
 use gridflow_inputs::Epoch;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use timely::ExchangeData;
 use timely::container::CapacityContainerBuilder;
@@ -22,6 +29,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::scheduling::SyncActivator;
 
 use crate::sealed::{Changes, Rows};
+use crate::state::{Registry, State, StateError, decode, encode};
 
 /// Runs jobs off the worker; `src` owns the threads.
 pub type Pool = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
@@ -75,7 +83,7 @@ pub struct Problem<R, P> {
     /// The epoch at which the answer takes effect.
     pub effect: Epoch,
     /// The key's rows, ascending.
-    pub rows: Vec<R>,
+    pub rows: Arc<Vec<R>>,
     /// Rows that all keys see, ascending.
     pub shared: Arc<Vec<R>>,
     /// State left by the key's solve before this one.
@@ -97,8 +105,27 @@ pub type Solve<R, P, O> = Arc<dyn Fn(Problem<R, P>) -> Answer<P, O> + Send + Syn
 type Done<P, O> = (u32, Option<Answer<P, O>>);
 type DoneChannel<P, O> = (Sender<Done<P, O>>, Receiver<Done<P, O>>);
 
-/// A problem, with the capability to answer it; `None` withdraws the key's answer.
-type Posed<R, P> = (Capability<Epoch>, Option<Problem<R, P>>);
+/// A problem before it is given its `previous`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Posed<R> {
+    epoch: Epoch,
+    effect: Epoch,
+    rows: Arc<Vec<R>>,
+    shared: Arc<Vec<R>>,
+}
+
+impl<R> Clone for Posed<R> {
+    fn clone(&self) -> Self {
+        Self { epoch: self.epoch, effect: self.effect, rows: Arc::clone(&self.rows), shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// A problem that is being solved, or was and waits for its effect epoch.
+struct Running<R> {
+    capability: Capability<Epoch>,
+    /// The problem and the `previous` it was given, as bytes: kept where a checkpoint may come before the answer is told.
+    kept: Option<(Posed<R>, Vec<u8>)>,
+}
 
 struct Held<R> {
     capability: Capability<Epoch>,
@@ -113,12 +140,27 @@ struct Key<R, P, O> {
     busy_until: Option<Epoch>,
     /// Whether the newest posed problem has an answer to stand, rather than withdrawing one.
     stands: bool,
-    /// Problems posed and not yet handed out.
-    waiting: VecDeque<Posed<R, P>>,
-    /// Capability of the problem that is being solved.
-    running: Option<Capability<Epoch>>,
+    /// Problems posed and not yet handed out, with the capability to answer; `None` withdraws the key's answer.
+    waiting: VecDeque<(Capability<Epoch>, Option<Posed<R>>)>,
+    running: Option<Running<R>>,
     previous: Option<P>,
     answer: Vec<O>,
+}
+
+/// What a checkpoint keeps of a key. Its rows are told again by the collections they come from.
+#[derive(Serialize, Deserialize)]
+struct SavedKey<R> {
+    key: u32,
+    busy_until: Option<Epoch>,
+    stands: bool,
+    /// The problem whose answer takes effect later; `Some(None)` withdraws.
+    pending: Option<Option<Posed<R>>>,
+    /// Whether triggers were merged into a solve at `busy_until`.
+    merged: bool,
+    /// `previous` of the next solve: an encoded `Option<P>`.
+    previous: Vec<u8>,
+    /// The answer that stands: an encoded `Vec<O>`.
+    answer: Vec<u8>,
 }
 
 impl<R, P, O> Default for Key<R, P, O> {
@@ -182,7 +224,6 @@ fn differences<O: Ord + Clone>(old: &[O], new: &[O], mut give: impl FnMut(O, i64
 }
 
 struct Solver<R, P, O> {
-    name: &'static str,
     lead: u64,
     keys: BTreeMap<u32, Key<R, P, O>>,
     shared: BTreeMap<R, i64>,
@@ -191,21 +232,98 @@ struct Solver<R, P, O> {
     held: BTreeMap<Epoch, Held<R>>,
     /// The newest sealed epoch.
     sealed: Epoch,
+    /// Up to this epoch inputs are told again: their triggers rang before.
+    resumed: Option<Epoch>,
+    /// Of a resumed solver: problems to be posed again, and keys with merged triggers.
+    loaded: Vec<(u32, Option<Posed<R>>)>,
+    merged: Vec<(u32, Epoch)>,
+    /// Answers whose effect epoch the frontier has not passed.
+    early: BTreeMap<u32, Option<Answer<P, O>>>,
     pool: Pool,
     solve: Solve<R, P, O>,
     done: DoneChannel<P, O>,
-    activator: Arc<Mutex<SyncActivator>>,
+    /// Known once the operator is built.
+    activator: Option<Arc<Mutex<SyncActivator>>>,
+}
+
+impl<R, P, O> State for Solver<R, P, O>
+where
+    R: ExchangeData + Clone + Ord + Sync,
+    P: Serialize + DeserializeOwned,
+    O: Serialize + DeserializeOwned,
+{
+    fn save(&self) -> Vec<u8> {
+        let keys: Vec<SavedKey<R>> = self
+            .keys
+            .iter()
+            .map(|(key, state)| {
+                // All problems whose answer has taken effect are solved: what is left takes effect later, and is one.
+                let waiting = state.waiting.front().map(|(_, posed)| posed.clone());
+                let kept = state.running.as_ref().map(|running| running.kept.as_ref());
+                let (pending, previous) = match kept {
+                    Some(Some((posed, previous))) => (Some(Some(posed.clone())), previous.clone()),
+                    Some(None) => (Some(None), encode(&None::<P>)),
+                    None => (waiting, encode(&state.previous)),
+                };
+                let until = state.busy_until.filter(|until| *until > self.sealed);
+                let merged = until.and_then(|until| self.held.get(&until)).is_some_and(|held| held.merged.contains(key));
+                SavedKey { key: *key, busy_until: until, stands: state.stands, pending, merged, previous, answer: encode(&state.answer) }
+            })
+            .collect();
+        encode(&keys)
+    }
+
+    fn load(&mut self, saved: &[u8], mine: &dyn Fn(u64) -> bool) -> Result<(), StateError> {
+        let keys: Vec<SavedKey<R>> = decode(saved)?;
+        for saved in keys.into_iter().filter(|saved| mine(u64::from(saved.key))) {
+            let SavedKey { key, busy_until, stands, pending, merged, previous, answer } = saved;
+            let state = Key { busy_until, stands, previous: decode(&previous)?, answer: decode(&answer)?, ..Key::default() };
+            self.keys.insert(key, state);
+            self.loaded.extend(pending.map(|posed| (key, posed)));
+            self.merged.extend(busy_until.filter(|_| merged).map(|until| (key, until)));
+        }
+        Ok(())
+    }
 }
 
 impl<R, P, O> Solver<R, P, O>
 where
     R: ExchangeData + Clone + Ord + Sync,
-    P: Send + 'static,
+    P: Serialize + Send + 'static,
     O: Ord + Clone + Send + 'static,
 {
+    /// Takes up what was loaded: poses again what was pending, and tells the answers that stand.
+    fn resume(&mut self, capability: &Capability<Epoch>, mut give: impl FnMut(&Capability<Epoch>, O, i64)) {
+        let Some(resumed) = self.resumed else { return };
+        let at = capability.delayed(&resumed);
+        for state in self.keys.values() {
+            state.answer.iter().for_each(|row| give(&at, row.clone(), 1));
+        }
+        for (key, until) in std::mem::take(&mut self.merged) {
+            self.merge(key, until, &at);
+        }
+        for (key, posed) in std::mem::take(&mut self.loaded) {
+            let state = self.keys.get_mut(&key).expect("its key was loaded with it");
+            let effect = posed.as_ref().map(|posed| posed.effect).or(state.busy_until).expect("a key with a pending problem is busy");
+            state.waiting.push_back((at.delayed(&effect), posed));
+            self.start(key);
+        }
+    }
+
+    /// Lets the key be solved at `until` besides what comes then.
+    fn merge(&mut self, key: u32, until: Epoch, capability: &Capability<Epoch>) {
+        let merged = self.held.entry(until).or_insert_with(|| Held {
+            capability: capability.delayed(&until),
+            inputs: Vec::new(),
+            merged: BTreeSet::new(),
+        });
+        merged.merged.insert(key);
+    }
+
     /// Applies a sealed epoch and poses what it triggers.
     fn seal(&mut self, epoch: Epoch, mut held: Held<R>) {
         self.sealed = epoch;
+        let told_again = self.resumed.is_some_and(|resumed| epoch <= resumed);
         let mut triggered = std::mem::take(&mut held.merged);
         let mut all = false;
         held.inputs.sort_unstable();
@@ -225,16 +343,13 @@ where
         if all {
             triggered.extend(self.keys.keys());
         }
+        if told_again {
+            return;
+        }
         for key in triggered {
             let state = self.keys.entry(key).or_default();
             if let Some(until) = state.busy_until.filter(|until| *until > epoch) {
-                let capability = &held.capability;
-                let merged = self.held.entry(until).or_insert_with(|| Held {
-                    capability: capability.delayed(&until),
-                    inputs: Vec::new(),
-                    merged: BTreeSet::new(),
-                });
-                merged.merged.insert(key);
+                self.merge(key, until, &held.capability);
                 continue;
             }
             let rows = present(&state.rows);
@@ -252,7 +367,7 @@ where
                 None
             } else {
                 let shared = Arc::clone(self.shared_rows.get_or_insert_with(|| Arc::new(present(&self.shared))));
-                Some(Problem { key, epoch, effect, rows, shared, previous: None })
+                Some(Posed { epoch, effect, rows: Arc::new(rows), shared })
             };
             state.waiting.push_back((held.capability.delayed(&effect), problem));
             self.start(key);
@@ -265,14 +380,19 @@ where
         if state.running.is_some() {
             return;
         }
-        let Some((capability, problem)) = state.waiting.pop_front() else { return };
-        state.running = Some(capability);
-        let Some(mut problem) = problem else {
+        let Some((capability, posed)) = state.waiting.pop_front() else { return };
+        let Some(posed) = posed else {
+            state.running = Some(Running { capability, kept: None });
             self.done.0.send((key, None)).expect("the operator holds the receiver");
             return;
         };
-        problem.previous = state.previous.take();
-        let (sender, solve, activator) = (self.done.0.clone(), Arc::clone(&self.solve), Arc::clone(&self.activator));
+        // Without a lead the answer is told before any checkpoint can come.
+        let kept = (self.lead > 0).then(|| (posed.clone(), encode(&state.previous)));
+        state.running = Some(Running { capability, kept });
+        let Posed { epoch, effect, rows, shared } = posed;
+        let problem = Problem { key, epoch, effect, rows, shared, previous: state.previous.take() };
+        let activator = Arc::clone(self.activator.as_ref().expect("it is set before anything is solved"));
+        let (sender, solve) = (self.done.0.clone(), Arc::clone(&self.solve));
         (self.pool)(Box::new(move || {
             let answer = solve(problem);
             // Either fails only when the dataflow is being torn down, when nobody waits for the answer.
@@ -281,11 +401,18 @@ where
         }));
     }
 
-    /// Takes finished answers and gives their changes, each at its effect epoch.
-    fn finish(&mut self, mut give: impl FnMut(&Capability<Epoch>, O, i64)) {
-        while let Ok((key, answer)) = self.done.1.try_recv() {
-            let state = self.keys.get_mut(&key).unwrap_or_else(|| panic!("{}: answer for unknown key {key}", self.name));
-            let capability = state.running.take().unwrap_or_else(|| panic!("{}: answer nobody asked for, key {key}", self.name));
+    /// Takes finished answers and gives their changes, each at its effect epoch, once `passed` says that the frontier
+    /// has passed it.
+    fn finish(&mut self, passed: impl Fn(&Epoch) -> bool, mut give: impl FnMut(&Capability<Epoch>, O, i64)) {
+        loop {
+            self.early.extend(self.done.1.try_iter());
+            let due = |key: &u32| {
+                self.keys.get(key).and_then(|state| state.running.as_ref()).is_some_and(|running| passed(running.capability.time()))
+            };
+            let Some(key) = self.early.keys().copied().find(due) else { return };
+            let answer = self.early.remove(&key).expect("it was just found");
+            let state = self.keys.get_mut(&key).expect("a key is kept while a problem of it is solved");
+            let Running { capability, .. } = state.running.take().expect("an answer has a problem");
             let (previous, rows) = match answer {
                 Some(answer) => (Some(answer.previous), answer.rows),
                 None => (None, Vec::new()),
@@ -309,6 +436,7 @@ where
 /// ```
 /// use std::sync::Arc;
 /// use gridflow_operators::solver::{Answer, SolverInput, inline_pool, solver};
+/// use gridflow_operators::state::Registry;
 /// use timely::dataflow::operators::{Capture, ToStream, capture::Extract};
 ///
 /// let answers = timely::example(|scope| {
@@ -322,43 +450,55 @@ where
 ///         previous: (),
 ///         rows: vec![problem.rows.iter().product::<u64>()],
 ///     });
-///     solver(stream, "Product", 30_000, inline_pool(), product).inner.capture()
+///     solver(stream, "Product", &Registry::default(), 30_000, inline_pool(), product).inner.capture()
 /// });
 /// assert_eq!(answers.extract(), [(30_000, vec![(6, 30_000, 1)])]);
 /// ```
 pub fn solver<'scope, R, P, O>(
     inputs: Rows<'scope, SolverInput<R>>,
     name: &'static str,
+    registry: &Registry,
     lead: u64,
     pool: Pool,
     solve: Solve<R, P, O>,
 ) -> Changes<'scope, O>
 where
     R: ExchangeData + Clone + Ord + Sync,
-    P: Send + 'static,
-    O: Ord + Clone + Send + 'static,
+    P: Serialize + DeserializeOwned + Send + 'static,
+    O: ExchangeData + Ord + Clone,
 {
     let scope = inputs.scope();
     let route = |input: &SolverInput<R>| match input {
         SolverInput::Row { key, .. } | SolverInput::Trigger { key } => u64::from(*key),
         SolverInput::Shared { worker, .. } | SolverInput::TriggerAll { worker } => *worker,
     };
+    let solver = Solver {
+        lead,
+        keys: BTreeMap::new(),
+        shared: BTreeMap::new(),
+        shared_rows: None,
+        held: BTreeMap::new(),
+        sealed: Epoch::MIN,
+        resumed: registry.resumed(),
+        loaded: Vec::new(),
+        merged: Vec::new(),
+        early: BTreeMap::new(),
+        pool,
+        solve,
+        done: channel(),
+        activator: None,
+    };
+    let solver: Rc<RefCell<Solver<R, P, O>>> = registry.enter(name, solver);
     inputs
-        .unary_frontier::<CapacityContainerBuilder<Vec<(O, Epoch, i64)>>, _, _, _>(Exchange::new(route), name, move |_, info| {
-            let mut solver = Solver {
-                name,
-                lead,
-                keys: BTreeMap::new(),
-                shared: BTreeMap::new(),
-                shared_rows: None,
-                held: BTreeMap::new(),
-                sealed: Epoch::MIN,
-                pool,
-                solve,
-                done: channel(),
-                activator: Arc::new(Mutex::new(scope.worker().sync_activator_for(info.address.to_vec()))),
-            };
+        .unary_frontier::<CapacityContainerBuilder<Vec<(O, Epoch, i64)>>, _, _, _>(Exchange::new(route), name, move |capability, info| {
+            solver.borrow_mut().activator = Some(Arc::new(Mutex::new(scope.worker().sync_activator_for(info.address.to_vec()))));
+            let mut start = Some(capability);
             move |(input, frontier), output| {
+                let mut solver = solver.borrow_mut();
+                let mut give = |capability: &Capability<Epoch>, row, by| output.session(capability).give((row, *capability.time(), by));
+                if let Some(capability) = start.take() {
+                    solver.resume(&capability, &mut give);
+                }
                 input.for_each_time(|time, batches| {
                     let held = solver.held.entry(*time.time()).or_insert_with(|| Held {
                         capability: time.retain(0),
@@ -377,7 +517,7 @@ where
                     let (epoch, held) = entry.remove_entry();
                     solver.seal(epoch, held);
                 }
-                solver.finish(|capability, row, by| output.session(capability).give((row, *capability.time(), by)));
+                solver.finish(|effect| !frontier.less_equal(effect), give);
             }
         })
         .as_collection()

@@ -6,7 +6,7 @@ use crate::decision::{Failure, Outcome, Solver};
 pub(crate) type Failed = (Failure, u32, String);
 
 /// The present failure of one key, and since when it stands.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Standing(Option<(Failure, i64)>);
 
 impl Standing {

@@ -53,7 +53,11 @@ fn what_no_row_can_say_is_refused_once_with_its_place_and_number() {
     let (renewable, temperature) = (MilliWatts(0), MilliCelsius(0));
     let row = Input::from(History { zone: ZoneId(3), start_ms: 0, load, renewable, temperature });
     // A row that every worker gets comes beside the copy that one worker owns.
-    let (sound, refused) = pass(vec![fed(row.clone()), Feed::Everywhere(0, row), Feed::Clock(Clock { worker: 0, ticks: vec![] })]);
+    let (sound, refused) = pass(vec![
+        fed(row.clone()),
+        Feed::Everywhere(0, Sequenced { epoch: 0, sequence: 0, input: row }),
+        Feed::Clock(Clock { worker: 0, ticks: vec![] }),
+    ]);
     assert_eq!(sound.len(), 1, "the epoch passes");
     let (kind, source, reason) = (Kind::History as u8, SourceId(0), Reason::Malformed);
     assert_eq!(refused, [Rejected { epoch: 0, sequence: 7, kind, source, subject: 3, reason, detail: load.0 }.into()]);
@@ -70,7 +74,7 @@ fn readings_are_left_to_telemetry_which_knows_their_sensors() {
 proptest! {
     #[test]
     fn every_row_passes_or_is_refused_and_none_vanishes(row in strategy::input()) {
-        let expected = refusal(&Sequenced { epoch: 0, sequence: 7, input: row.clone() });
+        let expected = refusal(0, &row);
         let (sound, refused) = pass(vec![fed(row.clone())]);
         prop_assert_eq!((sound.len(), refused.len()), if expected.is_some() { (0, 1) } else { (1, 0) });
         prop_assert!(expected.is_some() || matches!(row, Input::Measurement(_)) || row.implausible().is_none());
@@ -86,7 +90,7 @@ fn figure(value: i64) -> AccountInput {
 fn a_key_figure_beyond_what_a_row_holds_is_stated_as_the_greatest() {
     let out = timely::example(|scope| {
         let inputs = vec![figure(i64::MAX), figure(i64::MAX), figure(1), AccountInput::Clock(Clock { worker: 0, ticks: vec![] })];
-        accounts(inputs.to_stream(scope).container::<Vec<_>>()).capture()
+        accounts(inputs.to_stream(scope).container::<Vec<_>>(), &gridflow_operators::state::Registry::default()).capture()
     });
     let rows: Vec<_> = out.extract().into_iter().flat_map(|(_, rows)| rows).collect();
     assert!(matches!(&rows[..], [(Output::Kpi(Kpi { value: i64::MAX, .. }), 1)]), "{rows:?}");

@@ -6,6 +6,14 @@
 mod harness;
 #[path = "operators/islands.rs"]
 mod islands;
+#[path = "operators/islands_bound.rs"]
+mod islands_bound;
+#[path = "operators/islands_incremental.rs"]
+mod islands_incremental;
+#[path = "operators/islands_network.rs"]
+mod islands_network;
+#[path = "operators/islands_redraw.rs"]
+mod islands_redraw;
 #[path = "operators/islands_reference.rs"]
 mod islands_reference;
 #[path = "operators/relations.rs"]

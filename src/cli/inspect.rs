@@ -57,6 +57,14 @@ fn print(found: &Inspection) {
     if let Some(torn) = &found.torn {
         println!("torn end: {} bytes of segment {} from byte {} hold no complete epoch", torn.bytes, torn.segment, torn.offset);
     }
+    for ignored in &found.ignored {
+        println!(
+            "ignored: {} bytes of term {} in segment {}, behind the fence of a later term",
+            grouped(ignored.bytes),
+            ignored.term,
+            ignored.segment
+        );
+    }
     match &found.damage {
         Some(damage) => println!("DAMAGED: {damage}"),
         None => println!("no damage"),
@@ -70,12 +78,12 @@ fn print_rows(log: &Path, found: &Inspection, count: usize) -> Result<(), Failed
     if found.header.stream == INPUT_STREAM {
         for batch in LogReader::open(log)? {
             let batch = batch?;
-            for (sequence, row) in batch.rows.iter().take(left) {
+            for (sequence, row) in batch.iter().take(left) {
                 if writeln!(out, "{} {sequence} {row:?}", batch.epoch).is_err() {
                     return Ok(());
                 }
             }
-            left = left.saturating_sub(batch.rows.len());
+            left = left.saturating_sub(batch.len());
             if left == 0 {
                 break;
             }

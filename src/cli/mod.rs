@@ -5,6 +5,7 @@ mod import;
 mod inspect;
 mod replay;
 mod report;
+mod run;
 mod simulate;
 mod workload;
 
@@ -34,6 +35,8 @@ enum Command {
     Simulate(simulate::SimulateArguments),
     /// Runs a recorded log through the engine and states the digests of its outputs.
     Replay(replay::ReplayArguments),
+    /// Follows a log, keeps outputs and checkpoints, and goes on where it was when started again.
+    Run(run::RunArguments),
     /// Tells what is in a log: rows, spans, damage.
     Inspect(inspect::InspectArguments),
     /// Checks a network (and historian exports) and turns them into a log.
@@ -91,6 +94,7 @@ pub(crate) fn run() -> i32 {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Workload(arguments) => workload::run(&arguments),

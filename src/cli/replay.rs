@@ -39,7 +39,10 @@ pub(crate) struct ReplayArguments {
     /// Print one line of JSON on standard output.
     #[arg(long)]
     json: bool,
-    /// Index of this process when a region runs as several (with --hosts).
+    /// Number of processes when a region runs as several (with --hosts).
+    #[arg(long, requires = "hosts")]
+    processes: Option<usize>,
+    /// Index of this process, from 0.
     #[arg(long, requires = "hosts")]
     process: Option<usize>,
     /// Addresses of all processes, `host:port,host:port,…`; each replays the same log, process 0 writes the outputs.
@@ -61,6 +64,18 @@ impl Watch for Bar {
     }
 }
 
+/// The processes of a region as the command line names them.
+pub(crate) fn cluster(process: Option<usize>, processes: Option<usize>, hosts: &[String]) -> Result<Option<Cluster>, Failed> {
+    let Some(process) = process else { return Ok(None) };
+    if let Some(processes) = processes.filter(|processes| *processes != hosts.len()) {
+        return Err(Failed::usage(format!("--processes {processes}, but --hosts names {}", hosts.len())));
+    }
+    if process >= hosts.len() {
+        return Err(Failed::usage(format!("--process {process} is none of the {} processes of --hosts (they count from 0)", hosts.len())));
+    }
+    Ok(Some(Cluster { process, addresses: hosts.to_vec() }))
+}
+
 pub(crate) fn run(arguments: &ReplayArguments) -> Result<i32, Failed> {
     if arguments.pace.is_some_and(|pace| !pace.is_finite() || pace <= 0.0) {
         return Err(Failed::usage("--pace takes a number above 0, such as 1 for real time"));
@@ -70,23 +85,14 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<i32, Failed> {
     {
         return Err(Failed::usage(format!("--from {from} is after --to {to}")));
     }
-    let cluster = match arguments.process {
-        Some(process) if process >= arguments.hosts.len() => {
-            return Err(Failed::usage(format!(
-                "--process {process} is none of the {} processes of --hosts (they count from 0)",
-                arguments.hosts.len()
-            )));
-        }
-        Some(process) => Some(Cluster { process, addresses: arguments.hosts.clone() }),
-        None => None,
-    };
     let config = ReplayConfig {
         log: arguments.log.clone(),
         engine: EngineConfig {
             workers: arguments.workers.map_or_else(report::all_cores, usize::from),
-            cluster,
+            cluster: cluster(arguments.process, arguments.processes, &arguments.hosts)?,
             pace: arguments.pace,
             delay_seed: arguments.delay_seed,
+            ..EngineConfig::default()
         },
         from: arguments.from,
         to: arguments.to,

@@ -1,8 +1,13 @@
 //! What commands print: progress on a terminal, summaries on standard output.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
+use gridflow::journal::StreamSummary;
+use gridflow::leadership::Cause;
+use gridflow::metrics::MetricsSummary;
 use gridflow::replay::ReplaySummary;
+use gridflow::running::RunSummary;
 use gridflow::simulate::SimulationSummary;
 use gridflow::workload::Workload;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -54,10 +59,8 @@ pub(crate) fn replay(summary: &ReplaySummary) {
         summary.workers,
         summary.seconds
     );
-    println!("  {:<18} {:>12}  digest", "stream", "changes");
-    for (name, stream) in &summary.streams {
-        println!("  {:<18} {:>12}  {}", name, grouped(stream.rows), &stream.digest[..16]);
-    }
+    streams(&summary.streams);
+    metrics(&summary.metrics);
     println!("digest {}", summary.digest);
     println!("fingerprint {}", summary.fingerprint);
     if let Some(torn) = &summary.torn {
@@ -77,6 +80,63 @@ pub(crate) fn replay(summary: &ReplaySummary) {
     }
     if summary.interrupted {
         println!("stopped by Ctrl-C at epoch {}; run again for the rest", summary.last_epoch.unwrap_or(0));
+    }
+}
+
+/// Prints a run for reading.
+pub(crate) fn run(summary: &RunSummary) {
+    println!(
+        "region {}: {} rows in {} epochs since the first start, {} workers, {:.1} s",
+        summary.region,
+        grouped(summary.rows),
+        grouped(summary.epochs),
+        summary.workers,
+        summary.seconds
+    );
+    match summary.resumed_from {
+        Some(epoch) => println!("went on behind epoch {epoch}, after {:.2} s", summary.start_seconds),
+        None => println!("started with the log's first epoch"),
+    }
+    match (summary.term, summary.took_over) {
+        (Some(term), Some(cause)) => println!("took over in term {term}: {}", if cause == Cause::Order { "the log ordered it" } else { "the leader's lease lapsed" }),
+        (Some(term), None) if term > 0 => println!("led in term {term}"),
+        (None, _) => println!("followed: {} epochs of streams equal to the leader's", grouped(summary.compared)),
+        _ => {}
+    }
+    if summary.handed_over {
+        println!("handed over, as the log ordered");
+    }
+    streams(&summary.streams);
+    println!("checkpoints {}, the newest {} bytes", grouped(summary.checkpoints), grouped(summary.checkpoint_bytes));
+    metrics(&summary.metrics);
+    println!("digest {}", summary.digest);
+    println!("fingerprint {}", summary.fingerprint);
+    if summary.interrupted {
+        println!("stopped by Ctrl-C at epoch {}; start again to go on", summary.last_epoch.unwrap_or(0));
+    }
+}
+
+fn streams(streams: &BTreeMap<String, StreamSummary>) {
+    println!("  {:<18} {:>12}  digest", "stream", "changes");
+    for (name, stream) in streams {
+        println!("  {:<18} {:>12}  {}", name, grouped(stream.rows), &stream.digest[..16]);
+    }
+}
+
+/// Prints rate, processor time and the slowest streams.
+fn metrics(metrics: &MetricsSummary) {
+    let cpu = metrics.cpu_seconds.map_or(String::new(), |cpu| format!(", {cpu:.1} s of processor time"));
+    let memory = metrics.peak_memory_bytes.map_or(String::new(), |bytes| format!(", at most {} MB of memory", grouped(bytes >> 20)));
+    println!("{} rows a second{cpu}{memory}, lag at most {} ms", grouped(metrics.rows_per_second as u64), grouped(metrics.lag_ms_max));
+    for (stream, latency) in &metrics.latency_ms {
+        println!(
+            "  {:<18} {:>8} epochs sealed after {:.1} ms (half), {:.1} ms (99 of 100), {:.1} ms (all)",
+            stream,
+            grouped(latency.count),
+            latency.p50,
+            latency.p99,
+            latency.max
+        );
     }
 }
 

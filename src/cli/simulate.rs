@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use gridflow::recording::{TRUTH, record};
+use gridflow::recording::{TRUTH, record, record_live};
 use gridflow::simulate::{Simulation, SimulationConfig};
 use gridflow::{EXIT_DONE, EXIT_INTERRUPTED, networks};
 use gridflow_inputs::profiles;
@@ -40,6 +40,9 @@ pub(crate) struct SimulateArguments {
     /// Directory of the log to be created.
     #[arg(long, value_name = "LOGDIR")]
     out: PathBuf,
+    /// Record as it happens: 1 is real time, 60 a minute per second. Facts and orders from the log's inbox enter with the rows.
+    #[arg(long, value_name = "FACTOR")]
+    pace: Option<f64>,
     /// Print one line of JSON on standard output.
     #[arg(long)]
     json: bool,
@@ -56,6 +59,9 @@ fn moment(text: &str) -> Result<i64, Failed> {
 }
 
 pub(crate) fn run(arguments: &SimulateArguments) -> Result<i32, Failed> {
+    if arguments.pace.is_some_and(|pace| !pace.is_finite() || pace <= 0.0) {
+        return Err(Failed::usage("--pace takes a number above 0, such as 1 for real time"));
+    }
     let start_ms = arguments.start.as_deref().map(moment).transpose()?;
     let file = networks::read(&arguments.network)?;
     for warning in &file.warnings {
@@ -73,7 +79,11 @@ pub(crate) fn run(arguments: &SimulateArguments) -> Result<i32, Failed> {
     let region = file.name.clone();
     let mut simulation = Simulation::new(config, file, profiles)?;
     let bar = report::progress(u64::from(arguments.minutes) * 60, "simulating");
-    let recorded = record(&mut simulation, &region, &arguments.out, &*stop_flag()?, |_| bar.inc(1))?;
+    let stop = stop_flag()?;
+    let recorded = match arguments.pace {
+        Some(pace) => record_live(&mut simulation, &region, &arguments.out, pace, &stop, |_| bar.inc(1))?,
+        None => record(&mut simulation, &region, &arguments.out, &stop, |_| bar.inc(1))?,
+    };
     bar.finish_and_clear();
     if arguments.json {
         report::json(&serde_json::json!({ "log": recorded, "simulation": simulation.summary() }));

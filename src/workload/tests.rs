@@ -192,7 +192,7 @@ fn binary_csv_and_log_carry_the_same_records() {
     let mut rows: Vec<(u64, Input)> = Vec::new();
     for batch in LogReader::open(&dir.path().join("log")).expect("a log") {
         let batch = batch.expect("no damage");
-        rows.extend(batch.rows.into_iter().map(|(_, row)| row).filter(|row| !matches!(row, Input::Tick(_))).map(|row| (batch.epoch, row)));
+        rows.extend(batch.iter().map(|(_, row)| row).filter(|row| !matches!(row, Input::Tick(_))).map(|row| (batch.epoch, row)));
     }
     let before = rows_before(&config);
     assert_eq!(before.len(), 1 + BUSES as usize + 500);
@@ -227,10 +227,7 @@ fn a_workload_that_is_stopped_is_whole_up_to_there() {
     let written = write(config(), &targets, &AtomicBool::new(true), |_| {}).expect("it can be written");
     assert!(written.interrupted);
     assert_eq!(written.summary.epochs, 1);
-    assert_eq!(
-        LogReader::open(&log).expect("a log").map(|batch| batch.expect("no damage").rows.len() as u64).sum::<u64>(),
-        written.log_rows
-    );
+    assert_eq!(LogReader::open(&log).expect("a log").map(|batch| batch.expect("no damage").len() as u64).sum::<u64>(), written.log_rows);
 }
 
 #[test]

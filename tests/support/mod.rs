@@ -32,7 +32,7 @@ pub fn epochs(dir: &Path) -> Vec<(Epoch, Vec<Input>)> {
     LogReader::open(dir)
         .expect("the log is there")
         .map(|batch| batch.expect("the log is whole"))
-        .map(|batch| (batch.epoch, batch.rows.into_iter().map(|(_, row)| row).collect()))
+        .map(|batch| (batch.epoch, batch.iter().map(|(_, row)| row).collect()))
         .collect()
 }
 
@@ -55,6 +55,13 @@ pub fn replay_into(log: &Path, out: &Path, engine: EngineConfig) -> ReplaySummar
 /// An engine with so many workers.
 pub fn workers(workers: usize) -> EngineConfig {
     EngineConfig { workers, ..EngineConfig::default() }
+}
+
+/// Addresses on loopback that are free just now, as `--hosts` takes them.
+pub fn free_hosts(count: usize) -> String {
+    let listeners: Vec<_> = (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports")).collect();
+    let hosts = listeners.iter().map(|listener| listener.local_addr().expect("it is bound").to_string());
+    hosts.collect::<Vec<_>>().join(",")
 }
 
 /// Every file below a directory, by its path there.

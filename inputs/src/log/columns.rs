@@ -1,12 +1,14 @@
 //! Columns as bytes: for each an encoding byte, the length of its body, its body.
 //!
 //! Bodies of integers: 0 plain, 1 deltas, 2 constant, 3 linear (first, step), 4 offsets of fixed width from the least
-//! value. Bodies of byte strings: 16 lengths and bytes, 17 constant. Constant and linear are taken where they apply,
-//! else the shortest form, the faster one of two equally short: equal columns have equal bytes. Differences wrap, so
+//! value, 5 packed bits, 6 first value and packed differences, 7 dictionary (see `packed`). Bodies of byte strings:
+//! 16 lengths and bytes, 17 constant. Constant and linear are taken where they apply, else the shortest form, the faster one
+//! of two equally short: equal columns have equal bytes. Differences wrap, so
 //! that any `i64` can be stored. Reading checks every length before it allocates; what it allocates is bounded by the
 //! rows and the bytes given.
 
 use super::frame::{FRAME_ROWS, PAYLOAD_BYTES};
+use super::packed;
 use crate::row::{Column, DecodeError, read_integer, write_integer};
 
 const PLAIN: u8 = 0;
@@ -14,6 +16,9 @@ const DELTA: u8 = 1;
 const CONSTANT: u8 = 2;
 const LINEAR: u8 = 3;
 const FIXED: u8 = 4;
+const PACKED: u8 = 5;
+const PACKED_DELTA: u8 = 6;
+const DICTIONARY: u8 = 7;
 const TEXT: u8 = 16;
 const CONSTANT_TEXT: u8 = 17;
 /// A constant byte string is repeated for each row on reading: at most to this size.
@@ -53,7 +58,7 @@ pub fn decode(mut from: &[u8], count: usize, rows: usize) -> Result<Vec<Column>,
 }
 
 /// Bytes of the zigzag LEB128 form.
-fn integer_length(value: i64) -> usize {
+pub(super) fn integer_length(value: i64) -> usize {
     let zigzag = ((value << 1) ^ (value >> 63)) as u64;
     ((70 - (zigzag | 1).leading_zeros()) / 7) as usize
 }
@@ -78,11 +83,16 @@ fn encode_integers(values: &[i64], out: &mut Vec<u8>) {
     let step = values.get(1).map_or(0, |second| second.wrapping_sub(first));
     let (mut plain, mut deltas, mut linear) = (0, 0, true);
     let (mut least, mut greatest, mut previous) = (first, first, 0i64);
+    let (mut least_step, mut greatest_step) = (step, step);
     for (row, &value) in values.iter().enumerate() {
         let difference = value.wrapping_sub(previous);
         plain += integer_length(value);
         deltas += integer_length(difference);
-        linear &= row == 0 || difference == step;
+        if row > 0 {
+            linear &= difference == step;
+            least_step = least_step.min(difference);
+            greatest_step = greatest_step.max(difference);
+        }
         least = least.min(value);
         greatest = greatest.max(value);
         previous = value;
@@ -101,26 +111,77 @@ fn encode_integers(values: &[i64], out: &mut Vec<u8>) {
     let span = greatest.wrapping_sub(least) as u64;
     let width = (71 - span.leading_zeros() as usize) / 8;
     let fixed = integer_length(least) + 1 + width * values.len();
-    if fixed <= plain && fixed <= deltas {
-        put(FIXED, fixed, out);
-        write_integer(least, out);
-        out.push(width as u8);
-        for value in values {
-            out.extend_from_slice(&(value.wrapping_sub(least) as u64).to_le_bytes()[..width]);
+    let whole_bytes = [(fixed, FIXED), (plain, PLAIN), (deltas, DELTA)];
+    let (mut cheapest, whole_bytes) = whole_bytes.into_iter().min_by_key(|(cost, _)| *cost).expect("there are three");
+    let mut form = Form::WholeBytes(whole_bytes);
+    let mut offer = |cost: usize, offered: Form| {
+        if cost < cheapest {
+            (cheapest, form) = (cost, offered);
         }
-    } else if plain <= deltas {
-        put(PLAIN, plain, out);
-        for value in values {
-            write_integer(*value, out);
-        }
-    } else {
-        put(DELTA, deltas, out);
-        let mut previous = 0i64;
-        for value in values {
-            write_integer(value.wrapping_sub(previous), out);
-            previous = *value;
+    };
+    if let Some(plan) = packed::plan(values.iter().copied(), least, greatest) {
+        offer(plan.cost, Form::Packed(plan));
+    }
+    if let Some(plan) = packed::plan(steps(values), least_step, greatest_step) {
+        offer(integer_length(first) + plan.cost, Form::PackedDelta(plan));
+    }
+    // A dictionary takes a bit a row at least.
+    if cheapest > values.len() / 8 + 4
+        && let Some(known) = packed::dictionary(values)
+    {
+        let cost = packed::dictionary_cost(&known, values.len());
+        if cost < cheapest {
+            (cheapest, form) = (cost, Form::Dictionary(known));
         }
     }
+    let mut body = Vec::with_capacity(cheapest);
+    let encoding = match form {
+        Form::WholeBytes(FIXED) => {
+            write_integer(least, &mut body);
+            body.push(width as u8);
+            for value in values {
+                body.extend_from_slice(&(value.wrapping_sub(least) as u64).to_le_bytes()[..width]);
+            }
+            FIXED
+        }
+        Form::WholeBytes(encoding) => {
+            let mut previous = 0i64;
+            for value in values {
+                write_integer(if encoding == DELTA { value.wrapping_sub(previous) } else { *value }, &mut body);
+                previous = *value;
+            }
+            encoding
+        }
+        Form::Packed(plan) => {
+            packed::encode(plan, values.iter().copied(), &mut body);
+            PACKED
+        }
+        Form::PackedDelta(plan) => {
+            write_integer(first, &mut body);
+            packed::encode(plan, steps(values), &mut body);
+            PACKED_DELTA
+        }
+        Form::Dictionary(known) => {
+            packed::encode_dictionary(&known, values, &mut body);
+            DICTIONARY
+        }
+    };
+    put(encoding, body.len(), out);
+    out.extend_from_slice(&body);
+}
+
+/// How a column is going to be stored.
+enum Form {
+    /// One of the encodings 0, 1, 4.
+    WholeBytes(u8),
+    Packed(packed::Plan),
+    PackedDelta(packed::Plan),
+    Dictionary(Vec<i64>),
+}
+
+/// The difference of each value but the first to the one before it.
+fn steps(values: &[i64]) -> impl Iterator<Item = i64> + '_ {
+    values.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]))
 }
 
 fn decode_integers(encoding: u8, mut body: &[u8], rows: usize) -> Result<Vec<i64>, DecodeError> {
@@ -168,6 +229,20 @@ fn decode_integers(encoding: u8, mut body: &[u8], rows: usize) -> Result<Vec<i64
             }
             values
         }
+        PACKED => packed::decode(&mut body, rows)?,
+        PACKED_DELTA => {
+            let mut value = read_integer(&mut body)?;
+            // A column has a row at least; none is left for its differences when it has one.
+            let mut values = packed::decode(&mut body, rows.saturating_sub(1))?;
+            for step in &mut values {
+                let before = value;
+                value = value.wrapping_add(*step);
+                *step = before;
+            }
+            values.extend((rows > 0).then_some(value));
+            values
+        }
+        DICTIONARY => packed::decode_dictionary(&mut body, rows)?,
         other => return Err(DecodeError::Invalid(i64::from(other), "encoding of a column of integers")),
     };
     if body.is_empty() { Ok(values) } else { Err(DecodeError::Malformed("bytes left over behind a column of integers")) }
@@ -291,6 +366,22 @@ mod tests {
                 prop_assert_eq!(columns[0].len(), rows);
             }
         }
+    }
+
+    #[test]
+    fn what_earlier_builds_wrote_is_read() {
+        let column = |encoding: u8, body: &[u8], rows| {
+            let mut bytes = Vec::new();
+            put(encoding, body.len(), &mut bytes);
+            bytes.extend_from_slice(body);
+            decode(&bytes, 1, rows).unwrap()
+        };
+        assert_eq!(column(PLAIN, &[2, 1, 0x80, 1], 3), [Column::Integers(vec![1, -1, 64])]);
+        assert_eq!(column(DELTA, &[2, 1, 0x80, 1], 3), [Column::Integers(vec![1, 0, 64])]);
+        assert_eq!(column(CONSTANT, &[5], 2), [Column::Integers(vec![-3, -3])]);
+        assert_eq!(column(LINEAR, &[5, 4], 3), [Column::Integers(vec![-3, -1, 1])]);
+        assert_eq!(column(FIXED, &[5, 2, 0, 0, 1, 1], 2), [Column::Integers(vec![-3, 254])]);
+        assert_eq!(column(TEXT, &[FIXED, 8, 0, 1, 1, 2, 7, 8, 9], 2), [Column::Bytes { ends: vec![1, 3], data: vec![7, 8, 9] }]);
     }
 
     fn size(values: &[i64]) -> usize {

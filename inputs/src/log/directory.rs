@@ -1,41 +1,39 @@
-//! The directory of a log: names of its segments, and the lock that keeps a second writer out.
+//! Names in the directory of a log, and the lock that keeps a second writer out.
 //!
-//! Segments are numbered from 1 without gaps. The lock is the operating system's, on an empty file: it goes when its
-//! holder does, however that ends. Readers take no lock.
+//! A segment's name says its number and, from the first leadership term on, the term that writes it: a leader that was
+//! superseded and does not know it yet can never write into a file of its successor. The lock is the operating system's,
+//! on an empty file, one for each term: it goes when its holder does, however that ends, and a leader that is stopped but
+//! not dead holds up nobody. Readers take no lock.
 
-use super::{LogError, io_error};
+use super::{LogError, io_error, write_error};
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-const LOCK: &str = "lock";
-
-/// Path of a segment.
-pub(super) fn segment_path(dir: &Path, number: u32) -> PathBuf {
-    dir.join(format!("segment-{number:08}.gfl"))
+/// Path of the segment that a term writes under a number.
+pub(super) fn segment_path(dir: &Path, number: u32, term: u64) -> PathBuf {
+    dir.join(if term == 0 { format!("segment-{number:08}.gfl") } else { format!("segment-{number:08}-term-{term:08}.gfl") })
 }
 
-/// Number of segments: they are 1 to that, without a gap.
-pub(super) fn count_segments(dir: &Path) -> Result<u32, LogError> {
+/// Number and term of all segment files of a directory, in order.
+pub(super) fn segment_files(dir: &Path) -> Result<Vec<(u32, u64)>, LogError> {
     let entries = fs::read_dir(dir).map_err(|source| match source.kind() {
         ErrorKind::NotFound => LogError::Missing { dir: dir.to_owned() },
         _ => io_error(dir, "list", source),
     })?;
-    let mut numbers = Vec::new();
+    let mut files = Vec::new();
     for entry in entries {
         let entry = entry.map_err(|source| io_error(dir, "list", source))?;
         let name = entry.file_name();
-        let Some(digits) = name.to_str().and_then(|name| name.strip_prefix("segment-")?.strip_suffix(".gfl")) else { continue };
-        let number = digits.parse().ok().filter(|number| *number > 0 && segment_path(dir, *number) == entry.path());
-        numbers.push(
-            number.ok_or_else(|| LogError::Foreign { path: entry.path(), what: "segments are named segment-00000001.gfl and so on" })?,
-        );
+        let Some(name) = name.to_str().and_then(|name| name.strip_prefix("segment-")?.strip_suffix(".gfl")) else { continue };
+        let (number, term) = name.split_once("-term-").unwrap_or((name, "0"));
+        let file = number.parse().ok().zip(term.parse().ok());
+        let file = file.filter(|(number, term)| *number > 0 && segment_path(dir, *number, *term) == entry.path());
+        let what = "segments are named segment-00000001.gfl and so on";
+        files.push(file.ok_or_else(|| LogError::Foreign { path: entry.path(), what })?);
     }
-    numbers.sort_unstable();
-    match numbers.iter().zip(1u32..).find(|(found, expected)| *found != expected) {
-        Some((_, missing)) => Err(LogError::Gap { dir: dir.to_owned(), missing }),
-        None => Ok(numbers.len() as u32),
-    }
+    files.sort_unstable();
+    Ok(files)
 }
 
 /// Makes the entries of a directory durable.
@@ -46,7 +44,7 @@ pub(super) fn sync_directory(dir: &Path) -> Result<(), LogError> {
     Ok(())
 }
 
-/// The right to write in a directory; given back when dropped.
+/// The right to write in a directory in one term; given back when dropped.
 #[derive(Debug)]
 pub(super) struct WriteLock {
     _file: File,
@@ -54,10 +52,10 @@ pub(super) struct WriteLock {
 
 impl WriteLock {
     /// Takes the lock, or says who is in the way.
-    pub(super) fn take(dir: &Path) -> Result<Self, LogError> {
-        let path = dir.join(LOCK);
+    pub(super) fn take(dir: &Path, term: u64) -> Result<Self, LogError> {
+        let path = dir.join(if term == 0 { "lock".to_owned() } else { format!("lock-term-{term:08}") });
         let file = File::options().write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(|source| io_error(&path, "open for writing", source))?;
+        let file = file.map_err(|source| write_error(dir, &path, "open for writing", source))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(LogError::Locked { dir: dir.to_owned() }),

@@ -1,19 +1,20 @@
 //! The index file: where in each segment some epochs begin, so that a reader can start near one.
 //!
 //! It is a cache. It holds one entry for the first epoch that begins in each stretch of 1 MiB of a segment, which makes
-//! it a function of the log alone; a writer stores it when it closes. A reader uses an entry only when the segment's
+//! it a function of the log alone; a writer stores it when a segment ends and when it closes. A reader uses an entry only when the segment's
 //! header is the one the index was made from and the very frame header it names lies at the offset; else it walks the
 //! segment from its beginning. So a missing, old or foreign index costs time and nothing else.
 
-use super::directory::segment_path;
 use super::frame::{SegmentHeader, crc};
-use super::segment::{Frames, Opened, Segment, Step};
+use super::layout::Layout;
+use super::segment::{Frames, Opened, Step};
 use super::{LogError, io_error};
 use crate::input::Epoch;
 use std::fs;
 use std::path::Path;
 
 const NAME: &str = "index.gfi";
+const DRAFT: &str = "index.gfi.draft";
 const MAGIC: [u8; 8] = *b"GFINDEX1";
 const STRETCH: u64 = 1 << 20;
 const ENTRY: usize = 20;
@@ -60,8 +61,8 @@ impl SegmentIndex {
     }
 
     /// Walks a segment that must end cleanly.
-    pub(super) fn scan(dir: &Path, number: u32) -> Result<Self, LogError> {
-        let Opened::Segment(mut segment) = Segment::open(&segment_path(dir, number), number, None)? else {
+    pub(super) fn scan(layout: &Layout, number: u32) -> Result<Self, LogError> {
+        let Opened::Segment(mut segment) = layout.open(number, None)? else {
             let what = "the segment ends inside its header, but others follow".to_owned();
             return Err(LogError::Damage { segment: number, offset: 0, epoch: None, what });
         };
@@ -103,6 +104,29 @@ impl Index {
         Some(index)
     }
 
+    /// The entries of the segments before `number`: as stored where they are those segments', else found by walking them.
+    pub(super) fn of_earlier(layout: &Layout, number: u32) -> Result<Self, LogError> {
+        let stored = Self::load(layout.dir()).unwrap_or_default();
+        let mut index = Self::default();
+        for earlier in 1..number {
+            index.segments.push(match stored.reusable(layout, earlier)? {
+                Some(segment) => segment,
+                None => SegmentIndex::scan(layout, earlier)?,
+            });
+        }
+        Ok(index)
+    }
+
+    /// The entries of a segment, if they are that segment's and complete: the index knew the next one.
+    fn reusable(&self, layout: &Layout, number: u32) -> Result<Option<SegmentIndex>, LogError> {
+        let Opened::Segment(segment) = layout.open(number, None)? else { return Ok(None) };
+        let known = self.of(number, segment.header.own_crc()?).filter(|_| (number as usize) < self.segments.len());
+        let Some(mut known) = known.cloned() else { return Ok(None) };
+        // A superseded leader may have noted what it wrote behind the fence.
+        known.entries.retain(|entry| layout.limit(number).is_none_or(|limit| entry.offset < limit));
+        Ok(Some(known))
+    }
+
     /// Stores the index beside the segments.
     pub(super) fn store(&self, dir: &Path) -> Result<(), LogError> {
         let mut bytes = MAGIC.to_vec();
@@ -117,9 +141,13 @@ impl Index {
         }
         let check = crc(&bytes);
         bytes.extend_from_slice(&check.to_le_bytes());
-        // A torn index has no fitting checksum and counts as missing.
-        let path = dir.join(NAME);
-        fs::write(&path, bytes).map_err(|source| io_error(&path, "write", source))
+        // A reader finds the one before or this one. What a crash leaves torn has no fitting checksum and counts as missing.
+        let (path, draft) = (dir.join(NAME), dir.join(DRAFT));
+        let stored = fs::write(&draft, bytes).and_then(|()| fs::rename(&draft, &path));
+        stored.map_err(|source| {
+            let _ = fs::remove_file(&draft);
+            io_error(&path, "write", source)
+        })
     }
 
     /// Entries of segment `number`, if they were made from a segment with this header.

@@ -2,9 +2,9 @@
 //!
 //! Everything is read and every checksum tested, so that a log this calls whole can be read whole.
 
-use super::directory::{count_segments, segment_path};
+use super::layout::{Ignored, Layout};
 use super::reader::{Block, BlockReader};
-use super::rows::input_rows;
+use super::rows::input_batch;
 use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, io_error};
 use crate::input::{Epoch, Kind};
 use crate::row::Column;
@@ -19,10 +19,14 @@ pub struct Inspection {
     pub header: Header,
     /// Whether this build's row shapes are the log's; `None` for output streams, whose shape is not known here.
     pub schema_known: Option<bool>,
+    /// The newest leadership term beside the log; 0 before the first was claimed.
+    pub term: u64,
     /// Number of segment files.
     pub segments: u32,
-    /// Their bytes.
+    /// Their bytes, as far as they belong to the log.
     pub bytes: u64,
+    /// Bytes that superseded leaders left: no part of the log.
+    pub ignored: Vec<Ignored>,
     /// Complete epochs.
     pub epochs: u64,
     /// The first of them.
@@ -65,19 +69,23 @@ pub struct KindInspection {
 pub fn inspect(dir: &Path) -> Result<Inspection, LogError> {
     let mut reader = BlockReader::open(dir)?;
     let header = reader.header().clone();
-    let segments = count_segments(dir)?;
+    let mut layout = Layout::load(dir)?;
+    let segments = layout.count()?;
     let mut bytes = 0;
     for number in 1..=segments {
-        let path = segment_path(dir, number);
-        bytes += fs::metadata(&path).map_err(|source| io_error(&path, "measure", source))?.len();
+        let path = layout.path(number);
+        let length = fs::metadata(&path).map_err(|source| io_error(&path, "measure", source))?.len();
+        bytes += length.min(layout.limit(number).unwrap_or(length));
     }
     let input = header.stream == INPUT_STREAM;
     let schema_known = input.then(|| header.schema == fingerprint(&Kind::schema()));
     let mut found = Inspection {
         header,
         schema_known,
+        term: layout.newest(),
         segments,
         bytes,
+        ignored: layout.ignored()?,
         epochs: 0,
         first_epoch: None,
         last_epoch: None,
@@ -96,7 +104,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection, LogError> {
             }
         };
         if schema_known == Some(true)
-            && let Err(error) = input_rows(&epoch)
+            && let Err(error) = input_batch(&epoch)
         {
             found.damage = Some(format!("epoch {}: {error}", epoch.epoch));
             break;

@@ -6,29 +6,38 @@
 //! * the bytes are a function of the header, the options and the rows alone: no times, no paths, no chance;
 //! * reading never skips silently: what is torn is reported, what is damaged is an error naming segment, offset, epoch.
 //!
-//! `columns` packs values, `frame` is the byte layout, `builder` makes frames of rows and `rows` rows of columns,
-//! `segment` walks a file, `directory` knows names and locks, `index` finds an epoch; `writer`, `reader` and `inspect`
-//! are what others use. The crate's front page has every byte.
+//! `columns` and `packed` store values, `frame` is the byte layout, `builder` makes frames of rows and `rows` rows of columns, `batch`
+//! is an epoch of rows in memory, `segment` walks a file, `directory` knows names and locks, `terms` who may write,
+//! `layout` which file holds what, `index` finds an epoch; `writer`, `reader`, `inspect`, `terms` and `inbox` are what
+//! others use. The crate's front page has every byte.
 
+mod batch;
 mod builder;
 mod columns;
 mod directory;
 mod frame;
+pub mod inbox;
 mod index;
 mod inspect;
+mod layout;
+mod packed;
 mod reader;
 mod rows;
 mod segment;
 #[cfg(test)]
 pub(crate) mod strategy;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+pub use batch::{EpochBatch, SequencedReading};
 pub use columns::{decode as decode_columns, encode as encode_columns};
 pub use frame::{EPOCH_ROWS, FORMAT_VERSION, FRAME_ROWS, PAYLOAD_BYTES};
 pub use inspect::{Inspection, KindInspection, inspect};
-pub use reader::{Block, BlockReader, EpochBatch, EpochBlocks, EpochRecords, LogReader, StreamReader};
+pub use layout::Ignored;
+pub use reader::{Block, BlockReader, EpochBlocks, EpochRecords, LogReader, StreamReader};
+pub use terms::{ClaimError, Fence, TermRecord, Terms, newest_term};
 pub use writer::{LogWriter, Options, Sync};
 
 use crate::input::{Epoch, Kind, MAX_EPOCH};
@@ -48,7 +57,7 @@ pub struct Header {
     pub stream: String,
     /// Fingerprint of the shape of its rows, see [`fingerprint`].
     pub schema: u64,
-    /// Leadership term that writes; 0 until terms exist. Later segments may carry a later term.
+    /// Leadership term that writes; 0 until terms exist. Later segments may carry a later term. A writer puts in its own.
     pub term: u64,
 }
 
@@ -171,6 +180,50 @@ pub enum LogError {
         /// The directory.
         dir: PathBuf,
     },
+    /// The log is of another region than was asked for.
+    #[error("{} is of region \"{found}\", not \"{expected}\": check the path", dir.display())]
+    Region {
+        /// The directory.
+        dir: PathBuf,
+        /// The region it is of.
+        found: String,
+        /// The region asked for.
+        expected: String,
+    },
+    /// The file of a leadership term is not what was written.
+    #[error("{} cannot be used ({what}): restore it from a copy, without it nobody can tell which outputs count", path.display())]
+    Term {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+    },
+    /// A segment of a term that nobody claimed.
+    #[error("{} is of leadership term {term}, but no such term was claimed: restore the file of that term", path.display())]
+    UnknownTerm {
+        /// The segment.
+        path: PathBuf,
+        /// Its term.
+        term: u64,
+    },
+    /// A writer is of a term that is over.
+    #[error("leadership term {term} is not the newest at {}, which is {newest}: stop writing and follow", dir.display())]
+    Superseded {
+        /// The directory of the log.
+        dir: PathBuf,
+        /// The writer's term.
+        term: u64,
+        /// The newest term.
+        newest: u64,
+    },
+    /// What was read does not belong to the log any more.
+    #[error("leadership term {term} begins behind {}: what was read beyond that does not count, open the log again", end(*epoch))]
+    Fenced {
+        /// The term that says so.
+        term: u64,
+        /// The last epoch before it.
+        epoch: Option<Epoch>,
+    },
     /// The bytes are not what was written.
     #[error("segment {segment} is damaged at byte {offset}, {}: {what}; restore it from a copy", after(*epoch))]
     Damage {
@@ -190,6 +243,14 @@ pub enum LogError {
         path: PathBuf,
         /// What was tried.
         doing: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The directory of a log cannot be written.
+    #[error("{} cannot be written ({source}): give this user the right to write there, or record in another directory", dir.display())]
+    ReadOnly {
+        /// The directory.
+        dir: PathBuf,
         /// The system's reason.
         source: io::Error,
     },
@@ -243,8 +304,20 @@ fn after(epoch: Option<Epoch>) -> String {
     epoch.map_or_else(|| "before any epoch was complete".to_owned(), |epoch| format!("after epoch {epoch}"))
 }
 
+fn end(epoch: Option<Epoch>) -> String {
+    epoch.map_or_else(|| "the beginning of the log".to_owned(), |epoch| format!("epoch {epoch}"))
+}
+
 fn last(epoch: Option<Epoch>) -> String {
     epoch.map_or_else(|| "no epoch yet".to_owned(), |epoch| format!("everything up to epoch {epoch}"))
+}
+
+/// What a file system's refusal to let us write in `dir` means; `path` is what was touched.
+fn write_error(dir: &Path, path: &Path, doing: &'static str, source: io::Error) -> LogError {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => LogError::ReadOnly { dir: dir.to_owned(), source },
+        _ => io_error(path, doing, source),
+    }
 }
 
 fn io_error(path: &Path, doing: &'static str, source: io::Error) -> LogError {

@@ -1,21 +1,23 @@
 //! Reading a log, epoch by epoch: as blocks of columns, as rows that entered, or as records with differences.
 //!
 //! Only committed epochs come out. At the end of the log the readers return `None` and keep their place: asked again
-//! after the log grew, they go on. An error is final: what lies behind damage is never handed out.
+//! after the log grew, they go on, into the segments of a new leadership term too. An error is final: what lies behind
+//! damage is never handed out.
 
+use super::batch::EpochBatch;
 use super::columns;
-use super::directory::{count_segments, segment_path};
 use super::frame::{FRAME_HEADER, SegmentHeader};
-
 use super::index::Index;
-use super::rows::{input_rows, record_rows};
+use super::layout::{Layout, Survey};
+use super::rows::{input_batch, record_rows};
 use super::segment::{Frames, Opened, Segment, Step};
 use super::writer::check_schema;
 use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, record_fingerprint};
-use crate::input::{Epoch, Input, Kind};
+use crate::input::{Epoch, Kind};
 use crate::row::{Column, DecodeError, Record};
+use std::io::ErrorKind;
 use std::marker::PhantomData;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Rows of one kind of one epoch, in columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,15 +43,6 @@ pub struct EpochBlocks {
     pub blocks: Vec<Block>,
 }
 
-/// An epoch of the input log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EpochBatch {
-    /// The epoch.
-    pub epoch: Epoch,
-    /// Its rows with their sequence, in sequence order: 0, 1, 2 …
-    pub rows: Vec<(u32, Input)>,
-}
-
 /// An epoch of an output stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EpochRecords<R> {
@@ -62,10 +55,15 @@ pub struct EpochRecords<R> {
 /// Reads any log as columns, without knowing the shape of its rows.
 #[derive(Debug)]
 pub struct BlockReader {
-    dir: PathBuf,
+    layout: Layout,
     header: Header,
     segment: Segment,
+    /// Epochs before are passed over.
     from: Epoch,
+    /// The last epoch handed out.
+    handed: Option<Epoch>,
+    /// The segment's length was looked at, and not yet whether a new term fences what that let in.
+    unfenced: bool,
     torn: Option<Torn>,
     scratch: Vec<u8>,
     at_end: bool,
@@ -81,46 +79,61 @@ impl BlockReader {
     /// # Errors
     /// When there is no log, segments are missing, or the first segment's header cannot be read.
     pub fn open(dir: &Path) -> Result<Self, LogError> {
-        if count_segments(dir)? == 0 {
-            return Err(LogError::Empty { dir: dir.to_owned() });
-        }
-        let path = segment_path(dir, 1);
-        let Opened::Segment(segment) = Segment::open(&path, 1, None)? else { return Err(LogError::NoHeader { path }) };
-        let segment = *segment;
-        let header = segment.header.log.clone();
-        Ok(Self { dir: dir.to_owned(), header, segment, from: 0, torn: None, scratch: Vec::new(), at_end: false, failed: false })
+        Self::with(Layout::load(dir)?, dir)
     }
 
-    /// Opens the log in `dir` at the first epoch not before `epoch`, without reading what lies far before it.
+    fn with(mut layout: Layout, dir: &Path) -> Result<Self, LogError> {
+        if layout.count()? == 0 {
+            return Err(LogError::Empty { dir: dir.to_owned() });
+        }
+        let Opened::Segment(segment) = layout.open(1, None)? else { return Err(LogError::NoHeader { path: layout.path(1) }) };
+        let segment = *segment;
+        let header = segment.header.log.clone();
+        let scratch = Vec::new();
+        Ok(Self { layout, header, segment, from: 0, handed: None, unfenced: true, torn: None, scratch, at_end: false, failed: false })
+    }
+
+    /// Opens the log in `dir` at the first epoch not before `epoch`, without reading what lies far before it. That epoch
+    /// need not be there yet: the reader waits for it.
     ///
     /// # Errors
     /// As [`open`](Self::open), and when a segment header on the way is damaged.
     pub fn open_at(dir: &Path, epoch: Epoch) -> Result<Self, LogError> {
         let mut reader = Self::open(dir)?;
-        reader.from = epoch;
-        // The last segment whose least epoch is not behind the one asked for.
-        let (mut low, mut high) = (1, count_segments(dir)?);
+        reader.jump(epoch)?;
+        Ok(reader)
+    }
+
+    fn jump(&mut self, epoch: Epoch) -> Result<(), LogError> {
+        self.from = epoch;
+        // The last segment whose least epoch is not behind the one asked for. Should a term have begun meanwhile, it is
+        // looked for again before anything is read.
+        let (mut low, mut high) = (1, 1);
+        if let Survey::Whole { count, .. } = self.layout.survey()? {
+            high = count;
+        }
         while low < high {
             let middle = low + (high - low).div_ceil(2);
-            match Segment::open(&segment_path(dir, middle), middle, None)? {
-                Opened::Segment(segment) if segment.header.base_epoch <= epoch => {
-                    check_identity(&reader.header, &segment)?;
-                    reader.segment = *segment;
+            match self.layout.open(middle, None) {
+                Ok(Opened::Segment(segment)) if segment.header.base_epoch <= epoch => {
+                    check_identity(&self.header, &segment)?;
+                    self.segment = *segment;
                     low = middle;
                 }
+                Err(error) if !is_gone(&error) => return Err(error),
                 _ => high = middle - 1,
             }
         }
-        let known = Index::load(dir);
-        let header_crc = reader.segment.header.own_crc()?;
-        let known = known.as_ref().and_then(|index| index.of(reader.segment.header.number, header_crc));
+        let known = Index::load(self.layout.dir());
+        let header_crc = self.segment.header.own_crc()?;
+        let known = known.as_ref().and_then(|index| index.of(self.segment.header.number, header_crc));
         if let Some(entry) = known.and_then(|known| known.entries.iter().rfind(|entry| entry.epoch <= epoch)) {
-            let found = reader.segment.peek(entry.offset)?;
+            let found = self.segment.peek(entry.offset)?;
             if found.is_some_and(|header| header.epoch == entry.epoch && header.own_crc() == entry.frame_crc) {
-                reader.segment.seek(entry.offset, entry.epoch);
+                self.segment.seek(entry.offset, entry.epoch);
             }
         }
-        Ok(reader)
+        Ok(())
     }
 
     /// What the log is.
@@ -139,71 +152,110 @@ impl BlockReader {
         if self.at_end {
             // A torn end may have been cut since, so that the file is shorter than it was.
             self.segment.refresh()?;
-            self.at_end = false;
+            (self.at_end, self.unfenced) = (false, true);
         }
+        let mut suspected = false;
         loop {
-            let torn = match self.segment.step()? {
-                Step::Epoch(frames) if frames.epoch < self.from => continue,
+            if self.unfenced {
+                // In this order: what a superseded leader wrote after the claim is never seen as the log's.
+                self.follow_terms()?;
+            }
+            let (from, mut scratch) = (self.from, std::mem::take(&mut self.scratch));
+            let step = self.segment.settled(|segment| match segment.step()? {
+                Step::Epoch(frames) if frames.epoch < from => Ok(Passed::Over),
                 Step::Epoch(frames) => {
-                    self.torn = None;
-                    let blocks = self.decode(&frames)?;
+                    let blocks = decode(segment, &frames, &mut scratch)?;
+                    Ok(Passed::Epoch(frames, blocks))
+                }
+                Step::End(torn) => Ok(Passed::End(torn)),
+            });
+            self.scratch = scratch;
+            let torn = match step? {
+                Passed::Over => continue,
+                Passed::Epoch(frames, blocks) => {
+                    (self.torn, self.handed) = (None, Some(frames.epoch));
                     return Ok(Some((frames, blocks)));
                 }
-                Step::End(torn) => torn,
+                Passed::End(torn) => torn,
             };
-            // Whether another segment follows must be known before this one's length is looked at again: a writer
-            // finishes a segment before it begins the next.
-            let number = self.segment.header.number + 1;
-            let path = segment_path(&self.dir, number);
-            let follows = path.exists();
-            if self.segment.refresh()? {
-                continue;
-            }
-            self.torn = torn;
-            if !follows {
-                self.at_end = true;
-                return Ok(None);
-            }
-            if let Some(torn) = &self.torn {
-                return Err(self.segment.damage(torn.offset, "the segment ends inside an epoch, but another segment follows"));
-            }
-            match Segment::open(&path, number, self.segment.last)? {
-                Opened::Segment(next) => {
-                    check_identity(&self.header, &next)?;
-                    let SegmentHeader { base_epoch, link, log, .. } = &next.header;
-                    if *base_epoch != self.segment.floor
-                        || self.segment.link.is_some_and(|due| due != *link)
-                        || log.term < self.segment.header.log.term
-                    {
-                        return Err(
-                            next.damage(0, "the segment does not continue the one before it: epochs are missing or it is of another log")
-                        );
-                    }
+            match self.beyond(torn)? {
+                Beyond::Segment(next) => {
                     self.segment = *next;
+                    self.unfenced = true;
                 }
-                Opened::Torn(_) if segment_path(&self.dir, number + 1).exists() => {
-                    let what = "the segment ends inside its header, but others follow".to_owned();
-                    return Err(LogError::Damage { segment: number, offset: 0, epoch: self.segment.last, what });
-                }
-                Opened::Torn(torn) => {
-                    self.torn = Some(torn);
+                Beyond::More => self.unfenced = true,
+                // Nobody who is told that this is the end has read what does not count.
+                Beyond::End(_) if self.follow_terms()? => {}
+                Beyond::End(torn) => {
+                    (self.torn, self.at_end) = (torn, true);
                     return Ok(None);
                 }
+                // A writer that comes back may have been at work between two looks: damage is what shows twice.
+                Beyond::Damage(error) if suspected => return Err(error),
+                Beyond::Damage(_) => suspected = true,
             }
         }
     }
 
-    fn decode(&mut self, frames: &Frames) -> Result<EpochBlocks, LogError> {
-        let mut blocks = Vec::with_capacity(frames.frames.len());
-        for (index, (offset, header)) in frames.frames.iter().enumerate() {
-            let raw = self.segment.payload(frames, index, &mut self.scratch)?;
-            let columns = columns::decode(raw, usize::from(header.columns), header.rows as usize);
-            let columns =
-                columns.map_err(|error| self.segment.damage_in(frames, *offset, format!("{error}, in epoch {}", header.epoch)))?;
-            let stored_bytes = u64::from(header.stored) + FRAME_HEADER as u64;
-            blocks.push(Block { code: header.code, columns, stored_bytes, raw_bytes: u64::from(header.raw) });
+    /// What lies behind the end of the segment, where `torn` was found.
+    fn beyond(&mut self, torn: Option<Torn>) -> Result<Beyond, LogError> {
+        // In this order. A writer finishes a segment before it begins the next, and a header before a segment behind that:
+        // so when the next has a header, this one's length, looked at once more, is its last.
+        let number = self.segment.header.number + 1;
+        let others_follow = self.layout.path(number + 1).exists();
+        let next = match self.layout.open(number, self.segment.last) {
+            Err(error) if is_gone(&error) => None,
+            next => Some(next?),
+        };
+        if self.segment.refresh()? {
+            return Ok(Beyond::More);
         }
-        Ok(EpochBlocks { epoch: frames.epoch, rows: frames.rows, blocks })
+        let fenced = self.layout.limit(number - 1).is_some();
+        let damage = |segment: &Segment, offset, what: &str| Ok(Beyond::Damage(segment.damage(offset, what)));
+        match (next, torn) {
+            (_, Some(torn)) if fenced => {
+                damage(&self.segment, torn.offset, "the segment ends inside an epoch, but a later term found it complete")
+            }
+            (None, torn) => Ok(Beyond::End(torn)),
+            (Some(_), Some(torn)) => damage(&self.segment, torn.offset, "the segment ends inside an epoch, but another segment follows"),
+            (Some(Opened::Torn(_)), None) if others_follow => {
+                let what = "the segment ends inside its header, but others follow".to_owned();
+                Ok(Beyond::Damage(LogError::Damage { segment: number, offset: 0, epoch: self.segment.last, what }))
+            }
+            (Some(Opened::Torn(torn)), None) => Ok(Beyond::End(Some(torn))),
+            (Some(Opened::Segment(next)), None) => {
+                check_identity(&self.header, &next)?;
+                let SegmentHeader { base_epoch, link, log, .. } = &next.header;
+                if *base_epoch != self.segment.floor
+                    || self.segment.link.is_some_and(|due| due != *link)
+                    || log.term < self.segment.header.log.term
+                {
+                    return damage(&next, 0, "the segment does not continue the one before it: epochs are missing or it is of another log");
+                }
+                Ok(Beyond::Segment(next))
+            }
+        }
+    }
+
+    /// Takes up terms claimed since, and says whether there were any: goes on behind the fence of the first of them, unless
+    /// what was handed out lies beyond it.
+    fn follow_terms(&mut self) -> Result<bool, LogError> {
+        let known = self.layout.newest();
+        let mut followed = false;
+        while self.layout.grew()? {
+            let fence = self.layout.fence_of(known + 1);
+            if self.handed > fence.last_epoch {
+                return Err(LogError::Fenced { term: known + 1, epoch: fence.last_epoch });
+            }
+            let dir = self.layout.dir().to_owned();
+            let mut again = Self::with(self.layout.clone(), &dir)?;
+            check_identity(&self.header, &again.segment)?;
+            again.jump(self.handed.map_or(self.from, |handed| self.from.max(handed + 1)))?;
+            again.handed = self.handed;
+            (*self, followed) = (again, true);
+        }
+        self.unfenced = false;
+        Ok(followed)
     }
 
     /// The next epoch, turned into something else, unless an error came before; errors are final.
@@ -222,6 +274,43 @@ impl BlockReader {
         self.failed = next.is_err();
         next.transpose()
     }
+}
+
+/// What a reader comes upon.
+enum Passed {
+    /// An epoch before the first one wanted.
+    Over,
+    Epoch(Frames, EpochBlocks),
+    /// The end of the segment, with what is torn there.
+    End(Option<Torn>),
+}
+
+/// What a reader finds behind the end of a segment.
+enum Beyond {
+    /// The next one, which continues it.
+    Segment(Box<Segment>),
+    /// The segment has grown.
+    More,
+    /// The end of the log, with what is torn there.
+    End(Option<Torn>),
+    /// Something that does not fit.
+    Damage(LogError),
+}
+
+fn decode(segment: &Segment, frames: &Frames, scratch: &mut Vec<u8>) -> Result<EpochBlocks, LogError> {
+    let mut blocks = Vec::with_capacity(frames.frames.len());
+    for (index, (offset, header)) in frames.frames.iter().enumerate() {
+        let raw = segment.payload(frames, index, scratch)?;
+        let columns = columns::decode(raw, usize::from(header.columns), header.rows as usize);
+        let columns = columns.map_err(|error| segment.damage_in(frames, *offset, format!("{error}, in epoch {}", header.epoch)))?;
+        let stored_bytes = u64::from(header.stored) + FRAME_HEADER as u64;
+        blocks.push(Block { code: header.code, columns, stored_bytes, raw_bytes: u64::from(header.raw) });
+    }
+    Ok(EpochBlocks { epoch: frames.epoch, rows: frames.rows, blocks })
+}
+
+fn is_gone(error: &LogError) -> bool {
+    matches!(error, LogError::Io { source, .. } if source.kind() == ErrorKind::NotFound)
 }
 
 /// All segments of a log say the same about it; only the term may rise.
@@ -287,7 +376,7 @@ impl Iterator for LogReader {
     type Item = Result<EpochBatch, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.blocks.next_as(|epoch| Ok(EpochBatch { epoch: epoch.epoch, rows: input_rows(&epoch)? }))
+        self.blocks.next_as(|epoch| input_batch(&epoch))
     }
 }
 

@@ -3,10 +3,13 @@
 //! Nothing is taken on trust: kinds, columns and sequences that do not fit are errors. A column that was decoded has as
 //! many values as its block has rows, so that no access can go out of bounds.
 
+use super::batch::{EpochBatch, SequencedReading};
 use super::frame::RECORDS;
 use super::reader::{Block, EpochBlocks};
-use crate::input::{Input, Kind, Measurement};
+use crate::ids::SensorId;
+use crate::input::{Kind, Quality};
 use crate::row::{Column, DecodeError, Record, Storage};
+use std::collections::BTreeMap;
 
 /// The order column, after checking that the block has the columns of these fields.
 fn order_of<'a>(block: &'a Block, fields: &[(&str, Storage)]) -> Result<&'a [i64], DecodeError> {
@@ -36,8 +39,36 @@ pub(super) fn record_rows<R: Record>(epoch: &EpochBlocks) -> Result<Vec<(R, i64)
     Ok(rows)
 }
 
+/// Readings straight from their columns, appended to `readings` in the order of the block.
+fn readings(columns: &[Column], order: &[i64], readings: &mut Vec<SequencedReading>) -> Result<(), DecodeError> {
+    let [
+        Column::Integers(sensors),
+        Column::Integers(events),
+        Column::Integers(revisions),
+        Column::Integers(values),
+        Column::Integers(qualities),
+    ] = columns
+    else {
+        return Err(DecodeError::Malformed("a frame whose columns are not those of its kind"));
+    };
+    readings.reserve(order.len());
+    let fields = sensors.iter().zip(events).zip(revisions).zip(values.iter().zip(qualities)).zip(order);
+    for ((((sensor, event_ms), revision), (value, quality)), sequence) in fields {
+        readings.push(SequencedReading {
+            event_ms: *event_ms,
+            value: *value,
+            sensor: SensorId(u32::try_from(*sensor).map_err(|_| DecodeError::Invalid(*sensor, "SensorId"))?),
+            // That it is a place in the epoch was checked.
+            sequence: *sequence as u32,
+            revision: u16::try_from(*revision).map_err(|_| DecodeError::Invalid(*revision, "u16"))?,
+            quality: Quality::from_code(*quality).ok_or(DecodeError::Invalid(*quality, "Quality"))?,
+        });
+    }
+    Ok(())
+}
+
 /// Merges the blocks of an epoch back into sequence order. The sequences are 0, 1, 2 … without a gap.
-pub(super) fn input_rows(epoch: &EpochBlocks) -> Result<Vec<(u32, Input)>, DecodeError> {
+pub(super) fn input_batch(epoch: &EpochBlocks) -> Result<EpochBatch, DecodeError> {
     const NOBODY: u16 = u16::MAX;
     let total = epoch.rows as usize;
     let mut blocks = Vec::with_capacity(epoch.blocks.len());
@@ -60,24 +91,24 @@ pub(super) fn input_rows(epoch: &EpochBlocks) -> Result<Vec<(u32, Input)>, Decod
         }
     }
     // As many rows as places, each in its own place: no place is left over.
-    let mut rows = Vec::with_capacity(total);
-    let mut sequence = 0;
-    while sequence < total {
-        let number = owner[sequence];
-        let run = owner[sequence..].iter().take_while(|owner| **owner == number).count();
-        let (kind, _, columns, next) = &mut blocks[usize::from(number)];
-        let places = (sequence as u32..).zip(*next..*next + run);
-        if *kind == Kind::Measurement {
-            for (sequence, row) in places {
-                rows.push((sequence, Input::Measurement(Measurement::pull(columns, row)?)));
-            }
-        } else {
-            for (sequence, row) in places {
-                rows.push((sequence, kind.pull(columns, row)?));
-            }
-        }
-        *next += run;
-        sequence += run;
+    let mut batch = EpochBatch { epoch: epoch.epoch, ..EpochBatch::default() };
+    let (metered, others): (Vec<_>, Vec<_>) = blocks.into_iter().enumerate().partition(|(_, (kind, ..))| *kind == Kind::Measurement);
+    for (_, (_, order, columns, _)) in &metered {
+        readings(columns, order, &mut batch.readings)?;
     }
-    Ok(rows)
+    if metered.len() > 1 {
+        batch.readings.sort_unstable_by_key(|reading| reading.sequence);
+    }
+    if others.is_empty() {
+        return Ok(batch);
+    }
+    let mut others: BTreeMap<u16, _> = others.into_iter().map(|(number, block)| (number as u16, block)).collect();
+    batch.rows.reserve(total - batch.readings.len());
+    for (sequence, number) in (0u32..).zip(owner) {
+        if let Some((kind, _, columns, next)) = others.get_mut(&number) {
+            batch.rows.push((sequence, kind.pull(columns, *next)?));
+            *next += 1;
+        }
+    }
+    Ok(batch)
 }

@@ -29,6 +29,8 @@ pub(super) struct Segment {
     pub(super) link: Option<u32>,
     path: PathBuf,
     file: File,
+    /// Where it ends for us, if a later term begins behind it.
+    limit: Option<u64>,
     length: u64,
     /// Bytes of the file from `buffer_at` on.
     buffer: Vec<u8>,
@@ -66,10 +68,15 @@ pub(super) enum Opened {
 }
 
 impl Segment {
-    /// Opens segment `number` and reads its header.
-    pub(super) fn open(path: &Path, number: u32, last: Option<Epoch>) -> Result<Opened, LogError> {
+    /// Opens segment `number` and reads its header; nothing behind `limit` is looked at.
+    pub(super) fn open(path: &Path, number: u32, limit: Option<u64>, last: Option<Epoch>) -> Result<Opened, LogError> {
         let mut file = File::open(path).map_err(|source| io_error(path, "open", source))?;
-        let length = file.metadata().map_err(|source| io_error(path, "measure", source))?.len();
+        let found = file.metadata().map_err(|source| io_error(path, "measure", source))?.len();
+        let length = found.min(limit.unwrap_or(found));
+        if limit.is_some_and(|limit| length < limit) {
+            let what = format!("the file has {found} bytes, a later term found more");
+            return Err(LogError::Damage { segment: number, offset: found, epoch: last, what });
+        }
         if length < SEGMENT_HEADER as u64 {
             return Ok(Opened::Torn(Torn { segment: number, offset: 0, bytes: length, epoch: None }));
         }
@@ -87,6 +94,7 @@ impl Segment {
             link,
             path,
             file,
+            limit,
             length,
             buffer: Vec::new(),
             buffer_at: at,
@@ -95,7 +103,8 @@ impl Segment {
 
     /// Looks at the file's length again; whether it changed.
     pub(super) fn refresh(&mut self) -> Result<bool, LogError> {
-        let length = self.file.metadata().map_err(|source| io_error(&self.path, "measure", source))?.len();
+        let found = self.file.metadata().map_err(|source| io_error(&self.path, "measure", source))?.len();
+        let length = found.min(self.limit.unwrap_or(found));
         if length < self.position {
             return Err(self.damage(length, "the file became shorter than what was read of it"));
         }
@@ -134,6 +143,45 @@ impl Segment {
         let read = self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.read_exact(&mut bytes));
         read.map_err(|source| io_error(&self.path, "read", source))?;
         Ok(FrameHeader::read(&bytes).ok())
+    }
+
+    /// Runs `read` on the next epoch, again when it fails on bytes that are being replaced.
+    ///
+    /// A writer that comes back cuts the torn end of the log and writes it anew. Whoever reads there meanwhile may see the
+    /// end of one and the beginning of the other, or a file that is shorter than it just was. So damage is what reads the
+    /// same twice.
+    pub(super) fn settled<T>(&mut self, mut read: impl FnMut(&mut Self) -> Result<T, LogError>) -> Result<T, LogError> {
+        /// More often than anybody writes anew: a device that gives other bytes each time must not hold us for ever.
+        const ATTEMPTS: u32 = 100;
+        let place = (self.position, self.floor, self.last, self.link);
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let error = match read(self) {
+                Ok(found) => return Ok(found),
+                Err(error) => error,
+            };
+            (self.position, self.floor, self.last, self.link) = place;
+            let seen = self.buffer[(self.position - self.buffer_at) as usize..].to_vec();
+            let length = self.length;
+            self.refresh()?;
+            let same = self.length >= length
+                && (seen.is_empty() || self.bytes(self.position, seen.len()).is_ok_and(|bytes| bytes == seen.as_slice()));
+            if same || attempt == ATTEMPTS {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Passes one epoch and tests the checksums of its payloads too.
+    pub(super) fn step_whole(&mut self, scratch: &mut Vec<u8>) -> Result<Step, LogError> {
+        let step = self.step()?;
+        if let Step::Epoch(frames) = &step {
+            for index in 0..frames.frames.len() {
+                self.payload(frames, index, scratch)?;
+            }
+        }
+        Ok(step)
     }
 
     /// Passes one epoch.

@@ -5,11 +5,12 @@
 //! reopening finds out.
 
 use super::builder::Builder;
-use super::directory::{WriteLock, count_segments, segment_path, sync_directory};
+use super::directory::{WriteLock, sync_directory};
 use super::frame::{EPOCH_ROWS, FrameHeader, MAGIC, RECORDS, SEGMENT_HEADER, SegmentHeader};
 use super::index::{Index, SegmentIndex};
+use super::layout::Layout;
 use super::segment::{Opened, Segment, Step};
-use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, io_error, record_fingerprint};
+use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, io_error, record_fingerprint, write_error};
 use crate::input::{Epoch, Input, Kind, MAX_EPOCH};
 use crate::row::Record;
 use std::fs::{self, File};
@@ -44,10 +45,11 @@ impl Default for Options {
     }
 }
 
-/// The one writer of a log.
+/// The one writer of a log in a leadership term.
 #[derive(Debug)]
 pub struct LogWriter {
     dir: PathBuf,
+    layout: Layout,
     header: Header,
     options: Options,
     path: PathBuf,
@@ -65,102 +67,143 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    /// Creates a log in `dir`, which is made if it is not there.
+    /// Creates a log in `dir`, which is made if it is not there, in the newest leadership term.
     ///
     /// # Errors
     /// When there is a log already, another writer holds the directory, a name is too long, or the file system refuses.
     pub fn create(dir: &Path, header: Header, options: Options) -> Result<Self, LogError> {
-        fs::create_dir_all(dir).map_err(|source| io_error(dir, "create", source))?;
-        let lock = WriteLock::take(dir)?;
-        let path = segment_path(dir, 1);
-        match count_segments(dir)? {
+        fs::create_dir_all(dir).map_err(|source| write_error(dir, dir, "create", source))?;
+        let layout = Layout::load(dir)?;
+        let lock = WriteLock::take(dir, layout.newest())?;
+        match layout.count_known()? {
             0 => {}
-            // A creation that was interrupted left nothing but the beginning of a header.
-            1 if fs::read(&path)
-                .is_ok_and(|bytes| bytes.len() < SEGMENT_HEADER && (bytes.starts_with(&MAGIC) || MAGIC.starts_with(&bytes))) =>
-            {
-                fs::remove_file(&path).map_err(|source| io_error(&path, "remove", source))?;
-            }
+            1 if creation_was_interrupted(&layout) => remove(&layout.path(1))?,
             _ => return Err(LogError::Exists { dir: dir.to_owned() }),
         }
-        let first = SegmentHeader { log: header.clone(), number: 1, base_epoch: 0, link: 0 };
-        let bytes = first.write()?;
-        let mut file = create_segment(&path)?;
-        file.write_all(&bytes).and_then(|()| sync_file(&file, options)).map_err(|source| io_error(&path, "write", source))?;
-        sync_entries(dir, options)?;
-        let index = Index { segments: vec![SegmentIndex::new(&first)?] };
-        let dir = dir.to_owned();
-        let length = bytes.len() as u64;
-        let builder = Builder::default();
-        Ok(Self {
-            dir,
-            header,
-            options,
-            path,
-            file,
-            number: 1,
-            length,
-            last: None,
-            link: 0,
-            unsynced: 0,
-            failed: false,
-            cut: None,
-            index,
-            builder,
-            _lock: lock,
-        })
+        Self::begin_segment(layout, lock, header, options, 1, None)
     }
 
-    /// Opens the log in `dir` to append. A torn tail is cut off; [`cut`](Self::cut) tells what that was.
+    /// Opens the log in `dir` to append, in the newest leadership term. A torn tail is cut off; [`cut`](Self::cut) tells
+    /// what that was. Nothing an older term wrote is touched.
     ///
     /// The last segment is read whole, with all checksums: nothing is ever appended behind damage in it.
     ///
     /// # Errors
     /// When there is no log, it is damaged, its rows have another shape, another writer holds it, or the file system refuses.
     pub fn open_append(dir: &Path, options: Options) -> Result<Self, LogError> {
-        let empty = || LogError::Empty { dir: dir.to_owned() };
-        if count_segments(dir)? == 0 {
-            return Err(empty());
+        let mut layout = Layout::load(dir)?;
+        if layout.count()? == 0 {
+            return Err(LogError::Empty { dir: dir.to_owned() });
         }
-        let lock = WriteLock::take(dir)?;
-        let mut number = count_segments(dir)?;
+        let lock = WriteLock::take(dir, layout.newest())?;
+        Self::append_in(layout, lock, options, None)
+    }
+
+    /// Opens the log in `dir` to write in a leadership term, which must be the newest: creates it when there is none,
+    /// begins a segment behind the fence, or goes on where the same term stopped, as [`open_append`](Self::open_append).
+    ///
+    /// # Errors
+    /// As [`open_append`](Self::open_append), when a later term was claimed, and when the log is of another region, stream
+    /// or record than `header` says.
+    pub fn open_term(dir: &Path, term: u64, header: Header, options: Options) -> Result<Self, LogError> {
+        fs::create_dir_all(dir).map_err(|source| write_error(dir, dir, "create", source))?;
+        let layout = Layout::load(dir)?;
+        if layout.newest() != term {
+            return Err(LogError::Superseded { dir: dir.to_owned(), term, newest: layout.newest() });
+        }
+        let lock = WriteLock::take(dir, term)?;
+        let count = layout.count_known()?;
+        if count == 1 && creation_was_interrupted(&layout) {
+            remove(&layout.path(1))?;
+        } else if count > 0 {
+            return Self::append_in(layout, lock, options, Some(&header));
+        }
+        Self::begin_segment(layout, lock, header, options, 1, None)
+    }
+
+    /// Begins the first segment of a term: behind its fence.
+    fn begin_segment(
+        layout: Layout,
+        lock: WriteLock,
+        header: Header,
+        options: Options,
+        number: u32,
+        cut: Option<Torn>,
+    ) -> Result<Self, LogError> {
+        let (dir, fence) = (layout.dir().to_owned(), layout.fence());
+        // Before the first claim a header may name any term, as the logs of other programs of ours may.
+        let header = if layout.newest() == 0 { header } else { Header { term: layout.newest(), ..header } };
+        let base_epoch = fence.last_epoch.map_or(0, |last| last.saturating_add(1));
+        let first = SegmentHeader { log: header.clone(), number, base_epoch, link: fence.link };
+        let bytes = first.write()?;
+        let path = layout.path(number);
+        let mut file = create_segment(&dir, &path)?;
+        file.write_all(&bytes).and_then(|()| sync_file(&file, options)).map_err(|source| io_error(&path, "write", source))?;
+        sync_entries(&dir, options)?;
+        let mut index = Index::of_earlier(&layout, number)?;
+        index.segments.push(SegmentIndex::new(&first)?);
+        Ok(Self {
+            dir,
+            layout,
+            header,
+            options,
+            path,
+            file,
+            number,
+            length: bytes.len() as u64,
+            last: fence.last_epoch,
+            link: fence.link,
+            unsynced: 0,
+            failed: false,
+            cut,
+            index,
+            builder: Builder::default(),
+            _lock: lock,
+        })
+    }
+
+    /// Goes on with the last segment of the newest term, or begins its first.
+    fn append_in(layout: Layout, lock: WriteLock, options: Options, expected: Option<&Header>) -> Result<Self, LogError> {
+        let dir = layout.dir().to_owned();
+        let fenced = layout.fence().segment;
+        let mut number = layout.count_known()?;
         let mut cut = None;
         let mut segment = loop {
-            let path = segment_path(dir, number);
-            match Segment::open(&path, number, None)? {
+            match layout.open(number, None)? {
                 Opened::Segment(segment) => break segment,
-                Opened::Torn(_) if number == 1 => return Err(LogError::NoHeader { path }),
+                Opened::Torn(_) if number == 1 => return Err(LogError::NoHeader { path: layout.path(1) }),
                 Opened::Torn(_) if cut.is_some() => {
                     let what = "the segment ends inside its header, but others follow".to_owned();
                     return Err(LogError::Damage { segment: number, offset: 0, epoch: None, what });
                 }
                 Opened::Torn(torn) => {
-                    fs::remove_file(&path).map_err(|source| io_error(&path, "remove", source))?;
+                    remove(&layout.path(number))?;
                     cut = Some(torn);
                     number -= 1;
                 }
             }
         };
         let header = segment.header.log.clone();
+        if let Some(expected) = expected {
+            check_header(&dir, &header, expected)?;
+        }
         if header.stream == INPUT_STREAM {
-            check_schema(dir, &header, fingerprint(&Kind::schema()))?;
+            check_schema(&dir, &header, fingerprint(&Kind::schema()))?;
+        }
+        if number == fenced {
+            return Self::begin_segment(layout, lock, header, options, number + 1, cut);
         }
         segment.last = segment.header.base_epoch.checked_sub(1);
         let mut last_index = SegmentIndex::new(&segment.header)?;
         let mut scratch = Vec::new();
         let torn = loop {
-            match segment.step()? {
-                Step::Epoch(frames) => {
-                    last_index.note_frames(&frames);
-                    for index in 0..frames.frames.len() {
-                        segment.payload(&frames, index, &mut scratch)?;
-                    }
-                }
+            match segment.step_whole(&mut scratch)? {
+                Step::Epoch(frames) => last_index.note_frames(&frames),
                 Step::End(torn) => break torn,
             }
         };
-        let path = segment_path(dir, number);
-        let file = File::options().append(true).open(&path).map_err(|source| io_error(&path, "open for writing", source))?;
+        let path = layout.path(number);
+        let file = File::options().append(true).open(&path).map_err(|source| write_error(&dir, &path, "open for writing", source))?;
         if let Some(torn) = torn {
             if cut.is_some() {
                 return Err(segment.damage(torn.offset, "the segment ends inside an epoch, but another follows"));
@@ -170,21 +213,15 @@ impl LogWriter {
                 .map_err(|source| io_error(&path, "cut the torn end of", source))?;
             cut = Some(torn);
         }
-        sync_entries(dir, options)?;
-        let stored = Index::load(dir).unwrap_or_default();
-        let mut index = Index::default();
-        for earlier in 1..number {
-            index.segments.push(match reuse(dir, earlier, &stored)? {
-                Some(segment) => segment,
-                None => SegmentIndex::scan(dir, earlier)?,
-            });
-        }
+        sync_entries(&dir, options)?;
+        let mut index = Index::of_earlier(&layout, number)?;
         index.segments.push(last_index);
-        let (dir, length, last, link) =
-            (dir.to_owned(), segment.position, segment.last, segment.link.expect("the segment was walked from its beginning"));
+        let Segment { position: length, last, link, .. } = *segment;
+        let link = link.expect("the segment was walked from its beginning");
         let builder = Builder::default();
         Ok(Self {
             dir,
+            layout,
             header,
             options,
             path,
@@ -206,6 +243,13 @@ impl LogWriter {
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// The leadership term it writes in. Whether that is still the newest is for the caller to ask before each batch
+    /// ([`newest_term`](super::newest_term)): what is written later counts for nobody.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.layout.newest()
     }
 
     /// The last epoch in the log.
@@ -320,7 +364,11 @@ impl LogWriter {
         }
     }
 
-    fn sync(&mut self) -> Result<(), LogError> {
+    /// Forces what was appended to the disk, unless the options say never.
+    ///
+    /// # Errors
+    /// When the disk refuses; the writer then takes no more.
+    pub fn sync(&mut self) -> Result<(), LogError> {
         self.unsynced = 0;
         if self.options.sync == Sync::Never {
             return Ok(());
@@ -338,19 +386,21 @@ impl LogWriter {
         let base_epoch = self.last.map_or(0, |last| last.saturating_add(1));
         let header = SegmentHeader { log: self.header.clone(), number, base_epoch, link: self.link };
         let bytes = header.write()?;
-        let path = segment_path(&self.dir, number);
+        let path = self.layout.path(number);
         let failed = |source| LogError::Write { path: path.clone(), last_epoch: self.last, source };
         let mut file = File::options().append(true).create_new(true).open(&path).map_err(failed)?;
         file.write_all(&bytes).map_err(failed)?;
         sync_entries(&self.dir, self.options)?;
         self.index.segments.push(SegmentIndex::new(&header)?);
         (self.file, self.path, self.number, self.length) = (file, path, number, bytes.len() as u64);
+        // For those who open a log that is being written. It is a cache: that it cannot be stored is no reason to stop.
+        let _ = self.index.store(&self.dir);
         Ok(())
     }
 }
 
-fn create_segment(path: &Path) -> Result<File, LogError> {
-    File::options().append(true).create_new(true).open(path).map_err(|source| io_error(path, "create", source))
+fn create_segment(dir: &Path, path: &Path) -> Result<File, LogError> {
+    File::options().append(true).create_new(true).open(path).map_err(|source| write_error(dir, path, "create", source))
 }
 
 fn sync_file(file: &File, options: Options) -> io::Result<()> {
@@ -369,10 +419,27 @@ pub(super) fn check_schema(dir: &Path, header: &Header, expected: u64) -> Result
     Err(LogError::Schema { dir: dir.to_owned(), stream: header.stream.clone(), found: header.schema, expected })
 }
 
-/// The stored index of an earlier segment, if it is that segment's and was complete: the index knew the next one.
-fn reuse(dir: &Path, number: u32, stored: &Index) -> Result<Option<SegmentIndex>, LogError> {
-    let Opened::Segment(segment) = Segment::open(&segment_path(dir, number), number, None)? else { return Ok(None) };
-    Ok(stored.of(number, segment.header.own_crc()?).filter(|_| (number as usize) < stored.segments.len()).cloned())
+/// Refuses a log of another region, stream or record.
+fn check_header(dir: &Path, header: &Header, expected: &Header) -> Result<(), LogError> {
+    let dir = dir.to_owned();
+    if header.region != expected.region {
+        return Err(LogError::Region { dir, found: header.region.clone(), expected: expected.region.clone() });
+    }
+    if header.stream != expected.stream {
+        return Err(LogError::Stream { dir, found: header.stream.clone(), expected: expected.stream.clone() });
+    }
+    check_schema(&dir, header, expected.schema)
+}
+
+/// Whether the one segment there is is the beginning of a header: all that an interrupted creation leaves.
+fn creation_was_interrupted(layout: &Layout) -> bool {
+    layout.limit(1).is_none()
+        && fs::read(layout.path(1))
+            .is_ok_and(|bytes| bytes.len() < SEGMENT_HEADER && (bytes.starts_with(&MAGIC) || MAGIC.starts_with(&bytes)))
+}
+
+fn remove(path: &Path) -> Result<(), LogError> {
+    fs::remove_file(path).map_err(|source| io_error(path, "remove", source))
 }
 
 #[cfg(test)]
@@ -387,7 +454,7 @@ mod tests {
         let mut writer = LogWriter::create(dir.path(), Header::input("north"), Options::default()).unwrap();
         writer.append_epoch(1000, &tick).unwrap();
         // A handle that cannot write stands for a full disk.
-        writer.file = File::open(segment_path(dir.path(), 1)).unwrap();
+        writer.file = File::open(writer.layout.path(1)).unwrap();
         let error = writer.append_epoch(2000, &tick).unwrap_err();
         assert!(matches!(error, LogError::Write { last_epoch: Some(1000), .. }), "{error}");
         assert!(error.to_string().contains("everything up to epoch 1000 is safe"), "{error}");

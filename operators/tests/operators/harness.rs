@@ -133,7 +133,7 @@ fn the_harness_tells_nothing_beyond_the_last_epoch() {
     let told = run(1, &[1_000, 2_000], share, |rows| {
         let count =
             Arc::new(|problem: gridflow_operators::solver::Problem<u64, ()>| Answer { previous: (), rows: vec![problem.rows.len()] });
-        solver(rows, "Count", 1_500, inline_pool(), count).inner
+        solver(rows, "Count", &gridflow_operators::state::Registry::default(), 1_500, inline_pool(), count).inner
     });
     assert_eq!(told, BTreeMap::new());
 }

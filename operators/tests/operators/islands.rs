@@ -5,11 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use differential_dataflow::AsCollection;
 use differential_dataflow::operators::Iterate;
-use gridflow_inputs::ids::{BranchId, BusId, DcLineId, IslandId, LoadId, SwitchId, ZoneId};
-use gridflow_inputs::input::{Quality, Switch, SwitchStatus};
-use gridflow_inputs::network::{Branch, Bus, BusKind, DcLine, EquipmentKind, Generator, Load, LoadClass, Side, SwitchKind, Transformer};
-use gridflow_inputs::row::Real;
-use gridflow_inputs::units::{MicroPerMwh, MicroVolts, MilliVars, MilliVoltAmperes, MilliWatts, PartsPerMillion};
+use gridflow_inputs::ids::IslandId;
+use gridflow_inputs::input::{Quality, SwitchStatus};
+use gridflow_inputs::network::{BusKind, EquipmentKind, Generator};
 use gridflow_inputs::{Epoch, Input, Sequenced};
 use gridflow_operators::decision::Output;
 use gridflow_operators::islands::{IslandInput, IslandOutput, islands};
@@ -17,89 +15,9 @@ use gridflow_operators::sealed::{Clock, Rows};
 use proptest::prelude::*;
 
 use crate::harness::{State, part, run};
+use crate::islands_network::{branch, bus, dc_line, load, status, switch, transformer};
 use crate::islands_reference::{Graph, Log, Picture, Reference, pictures};
 use crate::telemetry::{BEGIN, generator};
-
-fn bus(id: u32, kind: BusKind, valid_from_ms: i64) -> Input {
-    let (name, one) = (String::new(), Real::ONE);
-    let base_voltage = MicroVolts(110_000_000_000);
-    Bus {
-        id: BusId(id),
-        valid_from_ms,
-        name,
-        kind,
-        zone: ZoneId(1),
-        base_voltage,
-        v_min_pu: one,
-        v_max_pu: one,
-        v_start_pu: one,
-        angle_start_rad: Real::ZERO,
-    }
-    .into()
-}
-
-fn branch(id: u32, from: u32, to: u32, in_service: bool, valid_from_ms: i64) -> Input {
-    let (zero, unlimited) = (Real::ZERO, MilliVoltAmperes(0));
-    Branch {
-        id: BranchId(id),
-        valid_from_ms,
-        name: String::new(),
-        from: BusId(from),
-        to: BusId(to),
-        r_pu: zero,
-        x_pu: Real::ONE,
-        b_pu: zero,
-        tap_ratio: Real::ONE,
-        shift_rad: zero,
-        rating: unlimited,
-        rating_long_term: unlimited,
-        rating_short_term: unlimited,
-        angle_min_rad: zero,
-        angle_max_rad: zero,
-        in_service,
-    }
-    .into()
-}
-
-fn transformer(branch: u32, rated: i64, valid_from_ms: i64) -> Input {
-    let (one, rated) = (Real::ONE, MilliVoltAmperes(rated));
-    Transformer { branch: BranchId(branch), valid_from_ms, rated, tap_min: one, tap_max: one, tap_step: Real::ZERO, controlled_bus: None }
-        .into()
-}
-
-fn load(id: u32, bus: u32, in_service: bool, valid_from_ms: i64) -> Input {
-    let (load_p, load_q, class, interruption_cost) = (MilliWatts(1), MilliVars(0), LoadClass::Residential, MicroPerMwh(0));
-    Load { id: LoadId(id), valid_from_ms, name: String::new(), bus: BusId(bus), load_p, load_q, class, interruption_cost, in_service }
-        .into()
-}
-
-fn dc_line(id: u32, from: u32, to: u32) -> Input {
-    let zero = MilliWatts(0);
-    let (from, to, name, loss_ratio) = (BusId(from), BusId(to), String::new(), PartsPerMillion(0));
-    DcLine {
-        id: DcLineId(id),
-        valid_from_ms: BEGIN,
-        name,
-        from,
-        to,
-        p: zero,
-        p_min: zero,
-        p_max: zero,
-        loss: zero,
-        loss_ratio,
-        in_service: true,
-    }
-    .into()
-}
-
-fn switch(id: u32, equipment: EquipmentKind, equipment_id: u32, normally_closed: bool, valid_from_ms: i64) -> Input {
-    let (name, kind, side) = (String::new(), SwitchKind::Breaker, Side::None);
-    Switch { id: SwitchId(id), valid_from_ms, name, kind, equipment, equipment_id, side, normally_closed }.into()
-}
-
-fn status(id: u32, event_ms: i64, closed: bool) -> SwitchStatus {
-    SwitchStatus { switch: SwitchId(id), event_ms, closed, quality: Quality::Good }
-}
 
 fn sums(log: &Log, workers: usize) -> Vec<Picture> {
     let epochs: Vec<Epoch> = log.iter().map(|(epoch, _)| *epoch).collect();
@@ -116,7 +34,7 @@ fn sums(log: &Log, workers: usize) -> Vec<Picture> {
         }
         mine
     };
-    let told = run(workers, &epochs, share, islands);
+    let told = run(workers, &epochs, share, |rows| islands(rows, &gridflow_operators::state::Registry::default()));
     let mut sum = Picture::default();
     let add = |epoch: &Epoch| {
         sum.changed.clear();
@@ -191,7 +109,7 @@ fn network() -> Vec<Input> {
     rows.extend((1..9).map(|id| branch(id, id, id % 8 + 1, true, BEGIN)));
     rows.extend([branch(9, 1, 5, true, BEGIN), branch(10, 3, 7, true, BEGIN), transformer(9, 1, BEGIN)]);
     rows.extend([(1, 2, 50), (2, 6, 50), (3, 6, 20), (4, 8, 0)].map(|(id, bus, p_max)| generator(id, bus, p_max).into()));
-    rows.extend([load(1, 3, true, BEGIN), load(2, 7, true, BEGIN), dc_line(1, 2, 6)]);
+    rows.extend([load(1, 3, true, BEGIN), load(2, 7, true, BEGIN), dc_line(1, 2, 6, true, BEGIN)]);
     rows.extend((1..9).map(|id| switch(id, EquipmentKind::Branch, id, true, BEGIN)));
     rows.extend([switch(9, EquipmentKind::Generator, 1, true, BEGIN), switch(10, EquipmentKind::Bus, 4, true, BEGIN)]);
     rows.extend([switch(11, EquipmentKind::Branch, 2, false, BEGIN), switch(12, EquipmentKind::Load, 1, true, BEGIN)]);

@@ -223,7 +223,7 @@ proptest! {
         let (fed, states) = toggled(&draws);
         let expected = changes_of(states.iter().map(put_together));
         for workers in 1..4 {
-            let told = told(workers, &fed, |rows| quarters(changes(rows)).inner.map(|(row, _, change)| (row, change)));
+            let told = told(workers, &fed, |rows| quarters(changes(rows), &gridflow_operators::state::Registry::default()).inner.map(|(row, _, change)| (row, change)));
             prop_assert_eq!(&told, &expected, "{} workers", workers);
         }
     }
@@ -242,7 +242,7 @@ proptest! {
         let fed: Vec<Vec<(u32, i64, StorageTelemetry)>> =
             draws.iter().map(|rows| rows.iter().map(|(key, at, soc)| (*key, *at, report(*key, *at, *soc))).collect()).collect();
         for workers in 1..4 {
-            let told = told(workers, &fed, |rows| newest(rows, "Newest", |key| u64::from(*key)).inner.map(|(row, _, change)| (row, change)));
+            let told = told(workers, &fed, |rows| newest(rows, "Newest", &gridflow_operators::state::Registry::default(), |key| u64::from(*key)).inner.map(|(row, _, change)| (row, change)));
             prop_assert_eq!(&told, &expected, "{} workers", workers);
         }
     }
@@ -251,7 +251,7 @@ proptest! {
     fn a_correction_is_held_against_every_estimate_that_used_the_reading(log in audit_draws()) {
         let expected = audited(&log);
         for workers in 1..4 {
-            prop_assert_eq!(&told(workers, &log, audit), &expected, "{} workers", workers);
+            prop_assert_eq!(&told(workers, &log, |rows| audit(rows, &gridflow_operators::state::Registry::default())), &expected, "{} workers", workers);
         }
     }
 }

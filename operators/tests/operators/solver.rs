@@ -28,7 +28,7 @@ fn trace() -> Solve<u8, (u32, u64), (Trace, u8)> {
     Arc::new(|problem: Problem<u8, (u32, u64)>| {
         let (solves, before) = problem.previous.unwrap_or_default();
         let number = chain(before, problem.key, problem.epoch, &problem.rows, &problem.shared);
-        let row = (problem.key, problem.epoch, problem.effect, problem.rows.clone(), problem.shared.to_vec(), solves, number);
+        let row = (problem.key, problem.epoch, problem.effect, problem.rows.to_vec(), problem.shared.to_vec(), solves, number);
         // A second row, which seldom changes, shows that only differences are told.
         let steady = (problem.key, 0, 0, Vec::new(), Vec::new(), 0, 0);
         Answer { previous: (solves + 1, number), rows: vec![(row, 0), (steady, 1)] }
@@ -177,7 +177,9 @@ fn solved(workers: usize, steps: &[Step], lead: u64, pool: Pool) -> Told<Change>
         rows.extend(step.all.then_some(SolverInput::TriggerAll { worker }));
         rows
     };
-    let told = run(workers, &epochs, share, move |rows| solver(rows, "Traced", lead, pool.clone(), trace()).inner);
+    let told = run(workers, &epochs, share, move |rows| {
+        solver(rows, "Traced", &gridflow_operators::state::Registry::default(), lead, pool.clone(), trace()).inner
+    });
     told.into_iter()
         .map(|(epoch, rows)| {
             assert!(rows.iter().all(|(_, stamped, _)| *stamped == epoch), "a row is stamped with another epoch than it was told at");

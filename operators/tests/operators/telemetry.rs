@@ -1,22 +1,26 @@
-//! Telemetry and accounts against their slow reference, after every epoch, for one to three workers.
+//! Telemetry and accounts against their slow reference, after every epoch, for one to four workers, straight through and
+//! saved and loaded on the way; and in a dataflow, as the engine runs them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gridflow_inputs::ids::{BusId, FeederId, GeneratorId, SensorId, SourceId, ZoneId};
-use gridflow_inputs::input::{Measurement, Quality, Quantity, Region, Sensor, Tick, Timer};
+use gridflow_inputs::input::{FeederAssignment, Measurement, Quality, Quantity, Sensor, Tick, Timer};
+use gridflow_inputs::log::EpochBatch;
 use gridflow_inputs::network::{EquipmentKind, Fuel, Generator, Side};
 use gridflow_inputs::row::Real;
 use gridflow_inputs::units::{MicroHertz, MilliVars, MilliVoltAmperes, MilliWatts};
 use gridflow_inputs::{Epoch, Input, Sequenced};
-use gridflow_operators::accounts::{AccountInput, accounts};
-use gridflow_operators::decision::{Measure, Output};
-use gridflow_operators::sealed::{Clock, Feed, Rows};
-use gridflow_operators::telemetry::{Correction, Partial, Reading, TelemetryInput, TelemetryOutput, telemetry};
+use gridflow_operators::accounts::{AccountInput, Accounts, accounts};
+use gridflow_operators::decision::Output;
+use gridflow_operators::sealed::{Clock, Feed, Logic, Rows};
+use gridflow_operators::state::State as _;
+use gridflow_operators::telemetry::{Correction, Partial, Reading, Telemetry, TelemetryOutput, telemetry};
 use proptest::prelude::*;
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::Map;
 
-use crate::harness::{State, part, run};
+use crate::harness::{State, run};
 use crate::telemetry_reference::{Log, Picture, pictures};
 
 /// A whole number of days, so that windows and quarters begin here.
@@ -25,7 +29,17 @@ pub(crate) const BEGIN: i64 = 18_262 * 86_400_000;
 pub(crate) fn region(lateness_scada_ms: i64) -> Input {
     let (name, currency) = ("test".to_owned(), "EUR".to_owned());
     let (base_power, frequency) = (MilliVoltAmperes(100_000_000_000), MicroHertz(50_000_000));
-    Region { name, currency, base_power, epoch_ms: 1_000, utc_offset_ms: 0, frequency, lateness_scada_ms, lateness_meter_ms: 0 }.into()
+    gridflow_inputs::input::Region {
+        name,
+        currency,
+        base_power,
+        epoch_ms: 1_000,
+        utc_offset_ms: 0,
+        frequency,
+        lateness_scada_ms,
+        lateness_meter_ms: 0,
+    }
+    .into()
 }
 
 pub(crate) fn generator(id: u32, bus: u32, p_max: i64) -> Generator {
@@ -96,40 +110,107 @@ pub(crate) enum Tell {
     Row(Output, i64),
     Newest(Reading, i64),
     Correction(Correction),
-    Entered(i64),
-    Partial(Partial),
 }
 
-fn wire(feed: Rows<'_, Feed>) -> Rows<'_, Tell> {
-    let told = telemetry(feed.clone().flat_map(|feed| match feed {
-        Feed::Row(row) => matches!(row.input, Input::Sensor(_) | Input::Measurement(_)).then_some(TelemetryInput::Row(row)),
-        Feed::Everywhere(worker, Input::Region(row)) => Some(TelemetryInput::Lateness(worker, row.lateness_scada_ms)),
-        Feed::Everywhere(worker, Input::Generator(row)) => Some(TelemetryInput::Unit(worker, row.id, row.variable)),
-        Feed::Everywhere(..) => None,
-        Feed::Clock(clock) => Some(TelemetryInput::Clock(clock)),
-    }));
+/// Telemetry and accounts of some workers, without a dataflow.
+pub(crate) struct Region {
+    telemetry: Vec<Telemetry>,
+    accounts: Vec<Accounts>,
+    pub(crate) told: Vec<Tell>,
+    pub(crate) partials: Vec<Partial>,
+}
+
+impl Region {
+    pub(crate) fn new(workers: usize) -> Self {
+        let telemetry = (0..workers).map(|worker| Telemetry::new(worker, workers)).collect();
+        let accounts = (0..workers).map(|_| Accounts::new(workers)).collect();
+        Self { telemetry, accounts, told: Vec::new(), partials: Vec::new() }
+    }
+
+    /// Hands on what telemetry told.
+    fn hand_on(&mut self, epoch: Epoch, told: Vec<TelemetryOutput>, others: impl Fn(u64) -> Vec<AccountInput>) {
+        let workers = self.accounts.len() as u64;
+        let mut inputs: Vec<Vec<AccountInput>> = (0..workers).map(others).collect();
+        for told in told {
+            match told {
+                TelemetryOutput::Row(row, change) => self.told.push(Tell::Row(row, change)),
+                TelemetryOutput::Newest(row, change) => self.told.push(Tell::Newest(row, change)),
+                TelemetryOutput::Correction(row) => self.told.push(Tell::Correction(row)),
+                TelemetryOutput::Partial(partial) => {
+                    self.partials.push(partial.clone());
+                    let input = AccountInput::Partial(partial);
+                    inputs[(input.route() % workers) as usize].push(input);
+                }
+            }
+        }
+        for (accounts, mut inputs) in self.accounts.iter_mut().zip(inputs) {
+            let mut out = Vec::new();
+            accounts.apply(epoch, &mut inputs, &mut out);
+            self.told.extend(out.into_iter().map(|(row, change)| Tell::Row(row, change)));
+        }
+    }
+
+    pub(crate) fn apply(&mut self, epoch: Epoch, rows: &[Input]) {
+        let batch = EpochBatch::new(epoch, rows.iter().cloned());
+        let mut out = Vec::new();
+        self.telemetry.iter_mut().for_each(|telemetry| telemetry.apply(&batch, &mut out));
+        let ticks: Vec<Tick> = rows.iter().filter_map(|row| if let Input::Tick(tick) = row { Some(tick.clone()) } else { None }).collect();
+        let lateness = rows.iter().rev().find_map(|row| if let Input::Region(row) = row { Some(row.lateness_scada_ms) } else { None });
+        self.hand_on(epoch, out, |worker| {
+            let lateness = lateness.map(|lateness_ms| AccountInput::Lateness(worker, lateness_ms));
+            lateness.into_iter().chain([AccountInput::Clock(Clock { worker, ticks: ticks.clone() })]).collect()
+        });
+    }
+
+    /// The same, saved and loaded by another number of workers; what solvers know is told again.
+    pub(crate) fn resumed(&self, epoch: Epoch, workers: usize) -> Self {
+        let mut resumed = Self::new(workers);
+        let mine = |worker: usize| move |route: u64| route % workers as u64 == worker as u64;
+        for (worker, telemetry) in resumed.telemetry.iter_mut().enumerate() {
+            for saved in &self.telemetry {
+                telemetry.load(&saved.save(), &mine(worker)).expect("it was saved");
+            }
+        }
+        for (worker, accounts) in resumed.accounts.iter_mut().enumerate() {
+            for saved in &self.accounts {
+                accounts.load(&saved.save(), &mine(worker)).expect("it was saved");
+            }
+        }
+        let mut out = Vec::new();
+        resumed.telemetry.iter().for_each(|telemetry| telemetry.hold(&mut out));
+        resumed.hand_on(epoch, out, |_| Vec::new());
+        resumed
+    }
+}
+
+/// What was fed: rows for the accounts, batches for telemetry.
+#[derive(Clone)]
+enum Fed {
+    Feed(Feed),
+    Batch(Arc<EpochBatch>),
+}
+
+fn wire(fed: Rows<'_, Fed>) -> Rows<'_, Tell> {
+    let registry = gridflow_operators::state::Registry::default();
+    let batches = fed.clone().flat_map(|fed| if let Fed::Batch(batch) = fed { Some(batch) } else { None });
+    let told = telemetry(batches, &registry);
     let partials = told.clone().flat_map(|told| match told {
         TelemetryOutput::Partial(partial) => Some(AccountInput::Partial(partial)),
         _ => None,
     });
-    let clocks = feed.flat_map(|feed| match feed {
-        Feed::Everywhere(worker, Input::Region(row)) => Some(AccountInput::Lateness(worker, row.lateness_scada_ms)),
-        Feed::Clock(clock) => Some(AccountInput::Clock(clock)),
+    let clocks = fed.flat_map(|fed| match fed {
+        Fed::Feed(Feed::Everywhere(worker, Sequenced { input: Input::Region(row), .. })) => {
+            Some(AccountInput::Lateness(worker, row.lateness_scada_ms))
+        }
+        Fed::Feed(Feed::Clock(clock)) => Some(AccountInput::Clock(clock)),
         _ => None,
     });
-    let summed = accounts(partials.concat(clocks)).map(|(row, change)| Tell::Row(row, change));
+    let summed = accounts(partials.concat(clocks), &registry).map(|(row, change)| Tell::Row(row, change));
     let told = told.flat_map(|told| match told {
-        TelemetryOutput::Row(row, change) => vec![Tell::Row(row, change)],
-        TelemetryOutput::Newest(row, change) => vec![Tell::Newest(row, change)],
-        TelemetryOutput::Correction(row) => vec![Tell::Correction(row)],
-        TelemetryOutput::Partial(Partial::Figure {
-            measure: Measure::Readings | Measure::Duplicates | Measure::Corrections,
-            value,
-            ..
-        }) => {
-            vec![Tell::Entered(value)]
-        }
-        TelemetryOutput::Partial(partial) => vec![Tell::Partial(partial)],
+        TelemetryOutput::Row(row, change) => Some(Tell::Row(row, change)),
+        TelemetryOutput::Newest(row, change) => Some(Tell::Newest(row, change)),
+        TelemetryOutput::Correction(row) => Some(Tell::Correction(row)),
+        TelemetryOutput::Partial(_) => None,
     });
     told.concat(summed)
 }
@@ -138,43 +219,63 @@ fn wire(feed: Rows<'_, Feed>) -> Rows<'_, Tell> {
 fn tell(log: &Log, workers: usize) -> BTreeMap<Epoch, Vec<Tell>> {
     let epochs: Vec<Epoch> = log.iter().map(|(epoch, _)| *epoch).collect();
     let log = log.clone();
-    let share = move |worker: usize, workers: usize, place: usize| {
+    let share = move |worker: usize, _: usize, place: usize| {
         let (epoch, rows) = (log[place].0, &log[place].1);
         let index = worker as u64;
-        let sequenced: Vec<Feed> = rows
-            .iter()
-            .enumerate()
-            .map(|(place, row)| Feed::Row(Sequenced { epoch, sequence: place as u32, input: row.clone() }))
-            .collect();
-        let mut mine = part(&sequenced, worker, workers, place);
+        let mut mine = vec![Fed::Batch(Arc::new(EpochBatch::new(epoch, rows.iter().cloned())))];
         let ticks = rows.iter().filter_map(|row| if let Input::Tick(tick) = row { Some(tick.clone()) } else { None }).collect();
-        mine.push(Feed::Clock(Clock { worker: index, ticks }));
-        let everywhere = rows.iter().filter(|row| matches!(row, Input::Region(_) | Input::Generator(_)));
-        mine.extend(everywhere.map(|row| Feed::Everywhere(index, row.clone())));
+        mine.push(Fed::Feed(Feed::Clock(Clock { worker: index, ticks })));
+        let everywhere = rows.iter().filter(|row| matches!(row, Input::Region(_)));
+        mine.extend(everywhere.map(|row| Fed::Feed(Feed::Everywhere(index, Sequenced { epoch: 0, sequence: 0, input: row.clone() }))));
         mine
     };
     run(workers, &epochs, share, wire)
 }
 
-/// What holds after each epoch of the log, as the sum of what the operators told.
+fn add(sum: &mut Picture, told: impl IntoIterator<Item = Tell>) {
+    for tell in told {
+        match tell {
+            Tell::Row(row, change) => sum.outputs.add(row, change),
+            Tell::Newest(row, change) => sum.newest.add(row, change),
+            Tell::Correction(row) => sum.corrections.add(row, 1),
+        }
+    }
+}
+
+/// What holds after each epoch of the log, as the sum of what the operators told in a dataflow.
 pub(crate) fn sums(log: &Log, workers: usize) -> Vec<Picture> {
-    let told = tell(log, workers);
+    let mut told = tell(log, workers);
     assert!(told.keys().all(|epoch| log.iter().any(|(known, _)| known == epoch)), "something is told at an epoch that is not in the log");
     let mut sum = Picture::default();
-    let add = |(epoch, _): &(Epoch, Vec<Input>)| {
+    let after = |(epoch, _): &(Epoch, Vec<Input>)| {
         sum.corrections = State::default();
-        for tell in told.get(epoch).into_iter().flatten() {
-            match tell.clone() {
-                Tell::Row(row, change) => sum.outputs.add(row, change),
-                Tell::Newest(row, change) => sum.newest.add(row, change),
-                Tell::Correction(row) => sum.corrections.add(row, 1),
-                Tell::Entered(count) => sum.entered += count,
-                Tell::Partial(_) => {}
-            }
-        }
+        add(&mut sum, told.remove(epoch).unwrap_or_default());
         sum.clone()
     };
-    log.iter().map(add).collect()
+    log.iter().map(after).collect()
+}
+
+/// The same without a dataflow, with so many workers at each epoch; where the number changes, all are saved and loaded.
+fn resumed_sums(log: &Log, workers: &[usize]) -> Vec<Picture> {
+    let mut sum = Picture::default();
+    let mut region = Region::new(workers[0]);
+    let mut last = (0, workers[0]);
+    let mut pictures = Vec::new();
+    for ((epoch, rows), workers) in log.iter().zip(workers.iter().cycle()) {
+        if last.1 != *workers {
+            region = region.resumed(last.0, *workers);
+            // All that solvers know is told again, once, and nothing else.
+            let mut again = Picture::default();
+            add(&mut again, std::mem::take(&mut region.told));
+            assert_eq!((again.outputs, again.newest), (State::default(), sum.newest.clone()));
+        }
+        last = (*epoch, *workers);
+        region.apply(*epoch, rows);
+        sum.corrections = State::default();
+        add(&mut sum, std::mem::take(&mut region.told));
+        pictures.push(sum.clone());
+    }
+    pictures
 }
 
 /// The first epoch's rows: region, units, all sensors but the last, which is defined later.
@@ -185,62 +286,152 @@ fn opening(lateness_ms: i64) -> Vec<Input> {
     rows
 }
 
-/// Storms of late, early, duplicate, corrected and withdrawn readings of few identities.
+#[derive(Clone, Debug)]
+enum Drawn {
+    Reading(u32, i64, u16, i64, Quality),
+    /// A sensor moves: how long ago, bus, zone, another range, another quantity.
+    Move(u32, i64, u32, u32, bool, bool),
+    Assign(u32, i64, u32),
+    Unit(bool),
+    Lateness(i64),
+    Tick,
+}
+
+fn drawn() -> impl Strategy<Value = Drawn> {
+    // How long ago, in ten seconds; negative is ahead.
+    let back = || prop_oneof![6 => 0..4i64, 3 => 4..13i64, 3 => 13..25i64, 2 => 25..100i64, 1 => 100..400i64, 1 => -3..0i64];
+    let value = prop_oneof![8 => -2..3i64, 1 => Just(100i64), 1 => 99..103i64, 1 => Just(i64::MIN)];
+    let quality =
+        prop_oneof![6 => Just(Quality::Good), 1 => Just(Quality::Doubtful), 2 => Just(Quality::Bad), 1 => Just(Quality::Withdrawn)];
+    let reading = (1..9u32, back(), 0..4u16, value, quality);
+    prop_oneof![
+        30 => reading.prop_map(|(sensor, back, revision, value, quality)| Drawn::Reading(sensor, back, revision, value, quality)),
+        2 => (1..8u32, back(), 1..5u32, 1..4u32, prop::bool::weighted(0.2), prop::bool::weighted(0.1))
+            .prop_map(|(sensor, back, bus, zone, range, quantity)| Drawn::Move(sensor, back, bus, zone, range, quantity)),
+        2 => (1..5u32, back(), 1..4u32).prop_map(|(bus, back, feeder)| Drawn::Assign(bus, back, feeder)),
+        1 => any::<bool>().prop_map(Drawn::Unit),
+        1 => prop_oneof![Just(0i64), Just(60_000), Just(300_000), Just(900_000)].prop_map(Drawn::Lateness),
+        3 => Just(Drawn::Tick),
+    ]
+}
+
+/// Storms of late, early, duplicate, corrected and withdrawn readings of few identities, of moves and assignments, some late.
 fn storms() -> impl Strategy<Value = Log> {
-    let reading = (
-        1..9u32,
-        // How long ago, in ten seconds; negative is ahead.
-        prop_oneof![4 => 0..4i64, 2 => 4..13i64, 2 => 13..25i64, 1 => -3..0i64],
-        0..4u16,
-        prop_oneof![6 => -2..3i64, 1 => Just(100i64), 1 => 99..103i64, 1 => Just(i64::MIN)],
-        prop_oneof![6 => Just(Quality::Good), 1 => Just(Quality::Doubtful), 2 => Just(Quality::Bad), 1 => Just(Quality::Withdrawn)],
-    );
-    let gap = prop_oneof![4 => 1..10i64, 3 => 10..70i64, 1 => 70..400i64, 1 => 900..1_000i64];
-    let epoch = (gap, prop::collection::vec(reading, 0..9), any::<bool>());
-    (prop::collection::vec(epoch, 2..20), prop_oneof![Just(0i64), Just(60_000), Just(120_000), Just(900_000)]).prop_map(
-        |(epochs, lateness_ms)| {
-            let mut now = BEGIN;
-            let mut log = vec![(now as Epoch, opening(lateness_ms))];
-            for (place, (gap, readings, tick)) in epochs.into_iter().enumerate() {
-                now += gap * 1_000;
-                let mut rows: Vec<Input> = Vec::new();
-                if place == 4 {
-                    rows.extend(sensors().into_iter().filter(|sensor| sensor.id.0 == 3).map(Input::from));
-                }
-                rows.extend(readings.into_iter().map(|(sensor, back, revision, value, quality)| {
-                    let event_ms = (now - now.rem_euclid(10_000)) - back * 10_000;
-                    Input::from(Measurement { sensor: SensorId(sensor), event_ms, revision, value, quality })
-                }));
-                if tick {
-                    rows.push(Tick { timer: Timer::Estimate, event_ms: now }.into());
-                }
-                log.push((now as Epoch, rows));
+    let gap = prop_oneof![40 => 1..10i64, 30 => 10..70i64, 10 => 70..400i64, 10 => 900..1_000i64, 5 => 3_000..4_000i64, 1 => Just(100_000_000i64)];
+    let epoch = (gap, prop::collection::vec(drawn(), 0..9));
+    let lateness = prop_oneof![Just(0i64), Just(60_000), Just(120_000), Just(900_000), Just(4_000_000)];
+    (prop::collection::vec(epoch, 2..24), lateness).prop_map(|(epochs, lateness_ms)| {
+        let mut now = BEGIN;
+        let mut log = vec![(now as Epoch, opening(lateness_ms))];
+        for (place, (gap, drawn)) in epochs.into_iter().enumerate() {
+            now += gap * 1_000;
+            let mut rows: Vec<Input> = Vec::new();
+            if place == 4 {
+                rows.extend(sensors().into_iter().filter(|sensor| sensor.id.0 == 3).map(Input::from));
             }
-            log
-        },
-    )
+            let ago = |back: i64| (now - now.rem_euclid(10_000)) - back * 10_000;
+            rows.extend(drawn.into_iter().map(|drawn| match drawn {
+                Drawn::Reading(sensor, back, revision, value, quality) => {
+                    Measurement { sensor: SensorId(sensor), event_ms: ago(back), revision, value, quality }.into()
+                }
+                Drawn::Move(id, back, bus, zone, range, quantity) => {
+                    let mut sensor = sensors().swap_remove(id as usize - 1);
+                    (sensor.valid_from_ms, sensor.feeder, sensor.zone) = (ago(back), FeederId(bus), ZoneId(zone));
+                    sensor.range_max = if range { 50 } else { 100 };
+                    sensor.quantity = if quantity { Quantity::Frequency } else { sensor.quantity };
+                    sensor.into()
+                }
+                Drawn::Assign(bus, back, feeder) => {
+                    FeederAssignment { bus: BusId(bus), valid_from_ms: ago(back), feeder: FeederId(feeder) }.into()
+                }
+                Drawn::Unit(variable) => Generator { variable, ..generator(1, 1, 50) }.into(),
+                Drawn::Lateness(lateness_ms) => region(lateness_ms),
+                Drawn::Tick => Tick { timer: Timer::Estimate, event_ms: now }.into(),
+            }));
+            log.push((now as Epoch, rows));
+        }
+        log
+    })
+}
+
+fn assert_equal(log: &Log, found: &[Picture], expected: &[Picture], what: &str) -> Result<(), TestCaseError> {
+    for ((epoch, rows), (found, expected)) in log.iter().zip(found.iter().zip(expected)) {
+        if found != expected {
+            let minus = |one: &State<Output>, other: &State<Output>| {
+                one.0
+                    .iter()
+                    .filter(|(row, count)| other.0.get(*row) != Some(count))
+                    .map(|(row, count)| format!("{count} {row:?}"))
+                    .collect::<Vec<_>>()
+            };
+            return Err(TestCaseError::fail(format!(
+                "{what}, epoch {}, rows {rows:#?}: found but not expected {:#?}; expected but not found {:#?}; newest {:#?} {:#?}; corrections {:#?} {:#?}",
+                *epoch as i64 - BEGIN,
+                minus(&found.outputs, &expected.outputs),
+                minus(&expected.outputs, &found.outputs),
+                found.newest,
+                expected.newest,
+                found.corrections,
+                expected.corrections
+            )));
+        }
+    }
+    Ok(())
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(700) })]
 
     // REQ: DQ-01
     #[test]
     fn after_every_epoch_what_was_told_sums_to_what_the_rows_say(log in storms()) {
         let expected = pictures(&log);
-        for workers in 1..4 {
-            for ((epoch, _), (sum, expected)) in log.iter().zip(sums(&log, workers).iter().zip(&expected)) {
-                prop_assert_eq!(sum, expected, "{} workers, epoch {}", workers, *epoch as i64 - BEGIN);
-            }
+        for workers in 1..5 {
+            assert_equal(&log, &resumed_sums(&log, &[workers]), &expected, &format!("{workers} workers"))?;
         }
     }
 
     #[test]
-    fn every_reading_is_counted_rejected_or_late(log in storms()) {
-        let readings = log.iter().flat_map(|(_, rows)| rows).filter(|row| matches!(row, Input::Measurement(_))).count() as i64;
-        let end = sums(&log, 2).pop().expect("a log has epochs");
-        let refused: i64 = end.outputs.0.iter().filter(|(row, _)| matches!(row, Output::Rejected(_) | Output::Late(_))).map(|(_, count)| count).sum();
-        prop_assert_eq!(end.entered + refused, readings);
+    fn saved_and_loaded_by_any_number_of_workers_it_goes_on_as_if_nothing_had_been(log in storms(), workers in prop::collection::vec(1usize..4, 1..24)) {
+        let straight = resumed_sums(&log, &[1]);
+        assert_equal(&log, &resumed_sums(&log, &workers), &straight, &format!("workers {workers:?}"))?;
+    }
+
+    // REQ: DQ-02
+    #[test]
+    fn every_reading_is_applied_rejected_late_or_a_duplicate(log in storms()) {
+        let end = resumed_sums(&log, &[2]).pop().expect("a log has epochs");
+        for (epoch, rows) in &log {
+            let readings = rows.iter().filter(|row| matches!(row, Input::Measurement(_))).count() as i64;
+            let gaps = || end.outputs.0.keys().filter_map(|row| if let Output::Gap(row) = row { Some(row) } else { None }).filter(|row| row.epoch == *epoch);
+            prop_assert_eq!(gaps().map(|row| row.received).sum::<i64>(), readings);
+            prop_assert!(gaps().all(|row| row.received > 0 && row.received == row.applied + row.rejected + row.late + row.duplicate));
+            let refused = |late: bool| end.outputs.0.iter().filter(move |(row, _)| match row {
+                Output::Late(row) => late && row.epoch == *epoch,
+                Output::Rejected(row) => !late && row.epoch == *epoch && row.kind == gridflow_inputs::Kind::Measurement as u8,
+                _ => false,
+            }).map(|(_, count)| *count).sum::<i64>();
+            prop_assert_eq!(gaps().map(|row| row.late).sum::<i64>(), refused(true));
+            prop_assert_eq!(gaps().map(|row| row.rejected).sum::<i64>(), refused(false));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) })]
+
+    #[test]
+    fn in_a_dataflow_it_tells_the_same(log in storms()) {
+        let expected = resumed_sums(&log, &[1]);
+        for workers in 1..4 {
+            assert_equal(&log, &sums(&log, workers), &expected, &format!("{workers} workers in a dataflow"))?;
+        }
+    }
+
+    #[test]
+    fn no_bytes_stop_the_loading(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Telemetry::new(0, 1).load(&bytes, &|_| true);
+        let _ = Accounts::new(1).load(&bytes, &|_| true);
     }
 }
 
@@ -250,14 +441,16 @@ fn storms_reach_every_way_a_reading_can_go() {
     use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut reached = std::collections::BTreeSet::new();
-    for _ in 0..150 {
+    for _ in 0..300 {
         let log = storms().new_tree(&mut runner).expect("a storm is drawn").current();
         let pictures = pictures(&log);
         for row in pictures.last().expect("a log has epochs").outputs.0.keys() {
             reached.insert(match row {
                 Output::Rejected(row) => format!("{:?}", row.reason),
                 Output::Kpi(row) => format!("{:?}{}", row.measure, if row.revision > 0 { " restated" } else { "" }),
-                Output::Window(row) => format!("{:?}{}", row.scope, if row.revision > 1 { " restated" } else { "" }),
+                Output::Window(row) => {
+                    format!("{:?} {}{}", row.scope, row.length_ms / 60_000, if row.revision > 0 { " restated" } else { "" })
+                }
                 Output::Alarm(row) => format!("{:?}", row.kind),
                 other => format!("{:?}", other.stream()),
             });
@@ -265,9 +458,10 @@ fn storms_reach_every_way_a_reading_can_go() {
     }
     let reasons =
         [Reason::Unknown, Reason::OutOfRange, Reason::Malformed, Reason::Future, Reason::Superseded].map(|reason| format!("{reason:?}"));
-    let others =
-        ["Late", "Stale", "Sensor restated", "Feeder restated", "Zone restated", "LoadEnergy restated", "RenewableEnergy", "Corrections"];
-    for way in reasons.into_iter().chain(others.map(str::to_owned)) {
+    let others = ["Late", "Stale", "LoadEnergy restated", "RenewableEnergy", "Corrections", "Gap"].map(str::to_owned);
+    let windows =
+        ["Sensor", "Bus", "Feeder", "Zone"].iter().flat_map(|scope| [1, 5, 15, 60].map(|minutes| format!("{scope} {minutes} restated")));
+    for way in reasons.into_iter().chain(others).chain(windows) {
         assert!(reached.contains(&way), "no storm reaches {way}: {reached:?}");
     }
 }

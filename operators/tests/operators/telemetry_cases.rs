@@ -40,9 +40,10 @@ fn figure(picture: &Picture, measure: Measure) -> Vec<i64> {
     rows.filter_map(of_measure).collect()
 }
 
+/// One-minute windows of a scope.
 fn windows(picture: &Picture, scope: WindowScope) -> Vec<Window> {
     let rows = picture.outputs.0.keys().filter_map(|row| if let Output::Window(row) = row { Some(row.clone()) } else { None });
-    rows.filter(|row| row.scope == scope).collect()
+    rows.filter(|row| row.scope == scope && row.length_ms == 60_000).collect()
 }
 
 fn newest(picture: &Picture) -> Vec<(i64, i64)> {

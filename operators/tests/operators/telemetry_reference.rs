@@ -1,17 +1,18 @@
 //! The slow reference of telemetry: after every epoch, everything is computed anew from all rows accepted so far.
 //!
 //! Written from the definitions: identity (sensor, event time); the greatest (revision, epoch, sequence) wins; equal
-//! value and quality is a duplicate; a winner of bad quality withdraws; a window is final when epoch > end + bound;
-//! sensor windows are first stated at end + 5 s; key figures of a quarter of an hour likewise. Values in the sensor's
-//! unit, energy in a quarter of it (mean power times 15 minutes), half to even.
+//! value and quality is a duplicate; a winner of bad quality withdraws; a minute is final when epoch > end + bound, and
+//! stays where it counts then; a reading counts for the bus, feeder and zone that were true at its event time; windows
+//! are first stated at end + 5 s, those of feeders and zones at once; key figures of a quarter of an hour likewise.
+//! Values in the sensor's unit, energy in a quarter of it (mean power times 15 minutes), half to even.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gridflow_inputs::ids::{GeneratorId, SensorId, SourceId, ZoneId};
+use gridflow_inputs::ids::{FeederId, GeneratorId, SensorId, SourceId, ZoneId};
 use gridflow_inputs::input::{Kind, Measurement, Quantity, Sensor, Timer};
 use gridflow_inputs::network::EquipmentKind;
 use gridflow_inputs::{Epoch, Input};
-use gridflow_operators::decision::{Alarm, AlarmKind, Kpi, Late, Measure, Output, Reason, Rejected, Window, WindowScope};
+use gridflow_operators::decision::{Alarm, AlarmKind, Gap, Kpi, Late, Measure, Output, Reason, Rejected, Window, WindowScope};
 use gridflow_operators::telemetry::{Correction, Reading};
 
 use crate::harness::State;
@@ -19,6 +20,7 @@ use crate::harness::State;
 const MINUTE: i64 = 60_000;
 const QUARTER: i64 = 15 * MINUTE;
 const SETTLE: i64 = 5_000;
+const LENGTHS: [i64; 4] = [MINUTE, 5 * MINUTE, QUARTER, 60 * MINUTE];
 
 /// A log: epochs with their rows, sequence numbers by place.
 pub(crate) type Log = Vec<(Epoch, Vec<Input>)>;
@@ -30,8 +32,6 @@ pub(crate) struct Picture {
     pub(crate) newest: State<Reading>,
     /// Corrections of this epoch alone.
     pub(crate) corrections: State<Correction>,
-    /// Rows that entered the accounts since the beginning: first readings, duplicates, corrections.
-    pub(crate) entered: i64,
 }
 
 struct Accepted {
@@ -40,18 +40,30 @@ struct Accepted {
     row: Measurement,
 }
 
+/// Bus, feeder and zone.
+type Place = (u32, u32, u32);
+type Key = (WindowScope, u32, Quantity, i64, i64);
+
 #[derive(Default)]
 struct Reference {
     lateness: i64,
-    sensors: BTreeMap<SensorId, Sensor>,
+    /// Minutes that begin before are final.
+    horizon: i64,
+    sensors: BTreeMap<SensorId, BTreeMap<i64, Sensor>>,
+    assignments: BTreeMap<u32, BTreeMap<i64, u32>>,
     variable: BTreeSet<GeneratorId>,
     accepted: Vec<Accepted>,
+    /// Where final readings count for ever, and final quarters.
+    frozen: BTreeMap<(SensorId, i64), Place>,
+    frozen_quarters: BTreeMap<(SensorId, i64), Option<(ZoneId, Measure)>>,
     /// Counts of events that are no function of the winners: (zone, measure, quarter).
     counts: BTreeMap<(ZoneId, Measure, i64), i64>,
-    windows: BTreeMap<(WindowScope, u32, Quantity, i64), Window>,
+    windows: BTreeMap<Key, Window>,
     figures: BTreeMap<(ZoneId, Measure, i64), Kpi>,
-    stale: BTreeMap<SensorId, Alarm>,
+    alarms: BTreeMap<(AlarmKind, u32), Alarm>,
+    clocks: BTreeMap<SourceId, (i64, i64)>,
     refused: State<Output>,
+    gaps: BTreeMap<SourceId, Gap>,
 }
 
 fn start_of(event_ms: i64, length: i64) -> i64 {
@@ -76,6 +88,11 @@ fn is_solved_with(quantity: Quantity) -> bool {
     ![Quantity::MeteredPower, Quantity::Frequency].contains(&quantity)
 }
 
+/// The version at a time; before the first the first.
+fn at<T>(versions: &BTreeMap<i64, T>, time: i64) -> &T {
+    versions.range(..=time).next_back().or_else(|| versions.iter().next()).expect("there is a version").1
+}
+
 impl Reference {
     /// The winner of each identity of a sensor.
     fn winners(&self, sensor: SensorId) -> BTreeMap<i64, &Measurement> {
@@ -94,100 +111,201 @@ impl Reference {
         self.winners(sensor).into_iter().filter(|(_, row)| !row.quality.is_bad()).map(|(event_ms, row)| (event_ms, row.value)).collect()
     }
 
-    fn refusal(&self, epoch: Epoch, sequence: u32, row: &Measurement) -> Option<Output> {
-        let now = epoch as i64;
-        let rejected = |source, reason, detail| {
-            Some(Output::from(Rejected { epoch, sequence, kind: Kind::Measurement as u8, source, subject: row.sensor.0, reason, detail }))
-        };
-        let Some(sensor) = self.sensors.get(&row.sensor) else { return rejected(SourceId(0), Reason::Unknown, row.value) };
-        let bound = 10i128.pow(15);
-        if i128::from(row.value).abs() > bound || i128::from(row.event_ms).abs() > bound {
-            return rejected(sensor.source, Reason::Malformed, row.value);
-        }
-        if row.event_ms - now > 10_000 {
-            return rejected(sensor.source, Reason::Future, row.event_ms);
-        }
-        if !row.quality.is_bad() && (row.value < sensor.range_min || row.value > sensor.range_max) {
-            return rejected(sensor.source, Reason::OutOfRange, row.value);
-        }
-        if now > start_of(row.event_ms, MINUTE) + MINUTE + self.lateness {
-            let (source, lateness_ms) = (sensor.source, now - row.event_ms);
-            return Some(
-                Late { epoch, sequence, source, sensor: row.sensor, event_ms: row.event_ms, lateness_ms, value: row.value }.into(),
-            );
-        }
-        let winner = self.winners(row.sensor).get(&row.event_ms).copied();
-        let beaten = winner.filter(|winner| winner.revision > row.revision && (winner.value, winner.quality) != (row.value, row.quality));
-        beaten.and_then(|_| rejected(sensor.source, Reason::Superseded, row.event_ms))
+    fn feeder_of(&self, bus: u32, time: i64) -> u32 {
+        self.assignments.get(&bus).and_then(|versions| versions.range(..=time).next_back()).map_or(bus, |(_, feeder)| *feeder)
     }
 
-    fn arrives(&mut self, epoch: Epoch, sequence: u32, row: &Measurement, corrections: &mut State<Correction>) {
-        if let Some(refusal) = self.refusal(epoch, sequence, row) {
-            self.refused.add(refusal, 1);
-            return;
+    fn place(&self, sensor: SensorId, event_ms: i64) -> Place {
+        self.frozen.get(&(sensor, event_ms)).copied().unwrap_or_else(|| {
+            let version = at(&self.sensors[&sensor], event_ms);
+            (version.feeder.0, self.feeder_of(version.feeder.0, event_ms), version.zone.0)
+        })
+    }
+
+    fn energy_of(&self, sensor: SensorId, quarter: i64) -> Option<(ZoneId, Measure)> {
+        if let Some(frozen) = self.frozen_quarters.get(&(sensor, quarter)) {
+            return *frozen;
         }
-        let before = self.winners(row.sensor).get(&row.event_ms).map(|row| (row.value, row.quality));
-        let measure = match before {
-            None => Measure::Readings,
-            Some(same) if same == (row.value, row.quality) => Measure::Duplicates,
-            Some(_) => Measure::Corrections,
-        };
-        *self.counts.entry((self.sensors[&row.sensor].zone, measure, start_of(row.event_ms, QUARTER))).or_insert(0) += 1;
-        let (old, newest_before) = (self.good(row.sensor).get(&row.event_ms).copied(), self.good(row.sensor).into_iter().next_back());
-        self.accepted.push(Accepted { epoch, sequence, row: row.clone() });
-        let (new, newest) = (self.good(row.sensor).get(&row.event_ms).copied(), self.good(row.sensor).into_iter().next_back());
-        if let Some(old) = old.filter(|old| Some(*old) != new) {
-            corrections.add(Correction { sensor: row.sensor, event_ms: row.event_ms, sequence, old, new }, 1);
-        }
-        // A sensor is heard of again when a good reading is newer than all before.
-        if newest.map(|(event_ms, _)| event_ms) > newest_before.map(|(event_ms, _)| event_ms) {
-            self.stale.remove(&row.sensor);
+        let version = at(&self.sensors[&sensor], quarter);
+        match version.quantity {
+            Quantity::ActiveLoad => Some((version.zone, Measure::LoadEnergy)),
+            Quantity::ActiveGeneration
+                if version.element == EquipmentKind::Generator && self.variable.contains(&GeneratorId(version.element_id)) =>
+            {
+                Some((version.zone, Measure::RenewableEnergy))
+            }
+            _ => None,
         }
     }
 
-    fn check_stale(&mut self, now: i64) {
-        for sensor in self.sensors.values().filter(|sensor| is_solved_with(sensor.quantity)) {
-            let Some((event_ms, _)) = self.good(sensor.id).into_iter().next_back() else { continue };
-            if now - event_ms <= (3 * sensor.period_ms).max(30_000) {
-                self.stale.remove(&sensor.id);
-            } else {
-                let (equipment, id, feeder) = (sensor.element, sensor.id.0, sensor.feeder);
-                let alarm = Alarm { kind: AlarmKind::Stale, equipment, id, feeder, since_ms: event_ms };
-                self.stale.entry(sensor.id).or_insert(alarm);
+    /// What becomes final before the rows of an epoch are looked at.
+    fn begin(&mut self, now: i64) {
+        // The first whole minute that is not over for longer than the bound, or than windows need to be stated.
+        let mut first = start_of(now, MINUTE) - self.lateness.max(SETTLE) - 3 * MINUTE;
+        first = start_of(first, MINUTE);
+        while now > first + MINUTE + self.lateness.max(SETTLE) {
+            first += MINUTE;
+        }
+        self.horizon = self.horizon.max(first);
+        let sensors: Vec<SensorId> = self.sensors.keys().copied().collect();
+        for sensor in sensors {
+            let events: Vec<i64> = self.winners(sensor).into_keys().collect();
+            for event_ms in events {
+                if start_of(event_ms, MINUTE) < self.horizon {
+                    let place = self.place(sensor, event_ms);
+                    self.frozen.insert((sensor, event_ms), place);
+                }
+                let quarter = start_of(event_ms, QUARTER);
+                if quarter + QUARTER <= self.horizon {
+                    let energy = self.energy_of(sensor, quarter);
+                    self.frozen_quarters.insert((sensor, quarter), energy);
+                }
             }
         }
     }
 
-    /// Every window that has a row, from scratch; sums of feeders and zones without least and greatest.
-    fn windows_now(&self) -> BTreeMap<(WindowScope, u32, Quantity, i64), Window> {
-        let mut windows: BTreeMap<_, Window> = BTreeMap::new();
-        for sensor in self.sensors.values() {
-            for (event_ms, row) in self.winners(sensor.id) {
+    fn source(&self, sensor: SensorId) -> SourceId {
+        self.sensors.get(&sensor).map_or(SourceId(0), |versions| at(versions, i64::MAX).source)
+    }
+
+    fn refusal(&self, epoch: Epoch, sequence: u32, row: &Measurement) -> Option<Output> {
+        let now = epoch as i64;
+        let source = self.source(row.sensor);
+        let rejected = |reason, detail| {
+            Some(Output::from(Rejected { epoch, sequence, kind: Kind::Measurement as u8, source, subject: row.sensor.0, reason, detail }))
+        };
+        let Some(versions) = self.sensors.get(&row.sensor) else { return rejected(Reason::Unknown, row.value) };
+        let bound = 10i128.pow(15);
+        if i128::from(row.value).abs() > bound || i128::from(row.event_ms).abs() > bound {
+            return rejected(Reason::Malformed, row.value);
+        }
+        if row.event_ms - now > 10_000 {
+            return rejected(Reason::Future, row.event_ms);
+        }
+        let start = start_of(row.event_ms, MINUTE);
+        if now > start + MINUTE + self.lateness || start < self.horizon {
+            let lateness_ms = now - row.event_ms;
+            return Some(
+                Late { epoch, sequence, source, sensor: row.sensor, event_ms: row.event_ms, lateness_ms, value: row.value }.into(),
+            );
+        }
+        let sensor = at(versions, row.event_ms);
+        if !row.quality.is_bad() && (row.value < sensor.range_min || row.value > sensor.range_max) {
+            return rejected(Reason::OutOfRange, row.value);
+        }
+        let winner = self.winners(row.sensor).get(&row.event_ms).copied();
+        let beaten = winner.filter(|winner| winner.revision > row.revision && (winner.value, winner.quality) != (row.value, row.quality));
+        beaten.and_then(|_| rejected(Reason::Superseded, row.event_ms))
+    }
+
+    fn arrives(&mut self, epoch: Epoch, sequence: u32, row: &Measurement, corrections: &mut State<Correction>) {
+        let source = self.source(row.sensor);
+        let refusal = self.refusal(epoch, sequence, row);
+        let before = self.winners(row.sensor).get(&row.event_ms).map(|row| (row.value, row.quality));
+        let duplicate = before == Some((row.value, row.quality));
+        let gap = self.gaps.entry(source).or_insert(Gap { epoch, source, received: 0, applied: 0, rejected: 0, late: 0, duplicate: 0 });
+        let clock = self.clocks.entry(source).or_default();
+        gap.received += 1;
+        clock.0 += 1;
+        if let Some(refusal) = refusal {
+            match &refusal {
+                Output::Late(_) => {
+                    gap.late += 1;
+                    clock.1 += 1;
+                }
+                Output::Rejected(row) => {
+                    gap.rejected += 1;
+                    clock.1 += i64::from(row.reason == Reason::Future);
+                }
+                _ => {}
+            }
+            self.refused.add(refusal, 1);
+            return;
+        }
+        let measure = match before {
+            None => Measure::Readings,
+            Some(_) if duplicate => Measure::Duplicates,
+            Some(_) => Measure::Corrections,
+        };
+        *(if duplicate { &mut gap.duplicate } else { &mut gap.applied }) += 1;
+        let zone = at(&self.sensors[&row.sensor], row.event_ms).zone;
+        *self.counts.entry((zone, measure, start_of(row.event_ms, QUARTER))).or_insert(0) += 1;
+        let (old, newest_before) = (self.good(row.sensor).get(&row.event_ms).copied(), self.good(row.sensor).into_iter().next_back());
+        self.accepted.push(Accepted { epoch, sequence, row: row.clone() });
+        let (new, newest) = (self.good(row.sensor).get(&row.event_ms).copied(), self.good(row.sensor).into_iter().next_back());
+        let solved_with = is_solved_with(at(&self.sensors[&row.sensor], 0).quantity);
+        if let Some(old) = old.filter(|old| Some(*old) != new && solved_with) {
+            corrections.add(Correction { sensor: row.sensor, event_ms: row.event_ms, sequence, old, new }, 1);
+        }
+        // A sensor is heard of again when a good reading is newer than all before.
+        if newest.map(|(event_ms, _)| event_ms) > newest_before.map(|(event_ms, _)| event_ms) {
+            self.alarms.remove(&(AlarmKind::Stale, row.sensor.0));
+        }
+    }
+
+    fn defines(&mut self, epoch: Epoch, sequence: u32, sensor: &Sensor) {
+        let known = self.sensors.get(&sensor.id).map(|versions| at(versions, 0).quantity);
+        let detail = match known {
+            _ if sensor.range_min > sensor.range_max => sensor.range_min,
+            Some(quantity) if quantity != sensor.quantity => sensor.quantity as i64,
+            _ => {
+                self.sensors.entry(sensor.id).or_default().insert(sensor.valid_from_ms, sensor.clone());
+                return;
+            }
+        };
+        let (kind, source, subject, reason) = (Kind::Sensor as u8, sensor.source, sensor.id.0, Reason::Malformed);
+        self.refused.add(Rejected { epoch, sequence, kind, source, subject, reason, detail }.into(), 1);
+    }
+
+    fn check_stale(&mut self, now: i64) {
+        for (id, versions) in &self.sensors {
+            let sensor = at(versions, i64::MAX);
+            let Some((event_ms, _)) = self.good(*id).into_iter().next_back().filter(|_| is_solved_with(sensor.quantity)) else { continue };
+            let key = (AlarmKind::Stale, id.0);
+            if now - event_ms <= (3 * sensor.period_ms).max(30_000) {
+                self.alarms.remove(&key);
+            } else {
+                let present = at(versions, now);
+                let feeder = FeederId(self.feeder_of(present.feeder.0, now));
+                let alarm = Alarm { kind: AlarmKind::Stale, equipment: present.element, id: id.0, feeder, since_ms: event_ms };
+                self.alarms.entry(key).or_insert(alarm);
+            }
+        }
+    }
+
+    fn check_clocks(&mut self, now: i64) {
+        for (source, (received, untimely)) in self.clocks.iter_mut().filter(|(_, (received, _))| *received >= 20) {
+            let key = (AlarmKind::Clock, source.0);
+            if 2 * *untimely >= *received {
+                let (kind, equipment, id) = (AlarmKind::Clock, EquipmentKind::Zone, source.0);
+                self.alarms.entry(key).or_insert(Alarm { kind, equipment, id, feeder: FeederId(0), since_ms: now });
+            } else {
+                self.alarms.remove(&key);
+            }
+            (*received, *untimely) = (0, 0);
+        }
+    }
+
+    /// Every window that has a row, from scratch.
+    fn windows_now(&self) -> BTreeMap<Key, Window> {
+        let mut windows: BTreeMap<Key, Window> = self.windows.keys().map(|key| (*key, empty(*key))).collect();
+        for (id, versions) in &self.sensors {
+            let quantity = at(versions, 0).quantity;
+            for (event_ms, row) in self.winners(*id) {
+                let (bus, feeder, zone) = self.place(*id, event_ms);
                 let scopes =
-                    [(WindowScope::Sensor, sensor.id.0), (WindowScope::Feeder, sensor.feeder.0), (WindowScope::Zone, sensor.zone.0)];
-                for (scope, id) in scopes.into_iter().filter(|(scope, _)| *scope == WindowScope::Sensor || is_summed(sensor.quantity)) {
-                    let (quantity, start_ms) = (sensor.quantity, start_of(event_ms, MINUTE));
-                    let window = windows.entry((scope, id, quantity, start_ms)).or_insert(Window {
-                        scope,
-                        id,
-                        quantity,
-                        start_ms,
-                        length_ms: MINUTE,
-                        revision: 0,
-                        count: 0,
-                        sum: 0,
-                        sum_squares: 0,
-                        min: None,
-                        max: None,
-                    });
-                    if row.quality.is_bad() {
-                        continue;
-                    }
-                    let value = i128::from(row.value);
-                    window.count += 1;
-                    window.sum += value;
-                    window.sum_squares += value * value;
-                    if scope == WindowScope::Sensor {
+                    [(WindowScope::Sensor, id.0), (WindowScope::Bus, bus), (WindowScope::Feeder, feeder), (WindowScope::Zone, zone)];
+                for length in LENGTHS {
+                    for (scope, id) in scopes.into_iter().filter(|(scope, _)| *scope == WindowScope::Sensor || is_summed(quantity)) {
+                        let key = (scope, id, quantity, length, start_of(event_ms, length));
+                        let window = windows.entry(key).or_insert(empty(key));
+                        if row.quality.is_bad() {
+                            continue;
+                        }
+                        let value = i128::from(row.value);
+                        window.count += 1;
+                        window.sum += value;
+                        window.sum_squares += value * value;
                         window.min = [window.min, Some(row.value)].into_iter().flatten().min();
                         window.max = [window.max, Some(row.value)].into_iter().flatten().max();
                     }
@@ -199,26 +317,20 @@ impl Reference {
 
     /// Every key figure of a quarter that has a row, from scratch.
     fn figures_now(&self) -> BTreeMap<(ZoneId, Measure, i64), i64> {
-        let mut figures = self.counts.clone();
-        for sensor in self.sensors.values() {
-            let measure = match sensor.quantity {
-                Quantity::ActiveLoad => Measure::LoadEnergy,
-                Quantity::ActiveGeneration
-                    if sensor.element == EquipmentKind::Generator && self.variable.contains(&GeneratorId(sensor.element_id)) =>
-                {
-                    Measure::RenewableEnergy
-                }
-                _ => continue,
-            };
+        let mut figures: BTreeMap<(ZoneId, Measure, i64), i64> = self.figures.keys().map(|key| (*key, 0)).collect();
+        figures.extend(self.counts.clone());
+        for id in self.sensors.keys() {
             let mut quarters: BTreeMap<i64, (i128, i128)> = BTreeMap::new();
-            for (event_ms, row) in self.winners(sensor.id) {
+            for (event_ms, row) in self.winners(*id) {
                 let quarter = quarters.entry(start_of(event_ms, QUARTER)).or_default();
                 if !row.quality.is_bad() {
                     *quarter = (quarter.0 + 1, quarter.1 + i128::from(row.value));
                 }
             }
             for (start, (count, sum)) in quarters {
-                *figures.entry((sensor.zone, measure, start)).or_insert(0) += if count == 0 { 0 } else { half_even(sum, 4 * count) };
+                if let Some((zone, measure)) = self.energy_of(*id, start) {
+                    *figures.entry((zone, measure, start)).or_insert(0) += if count == 0 { 0 } else { half_even(sum, 4 * count) };
+                }
             }
         }
         figures
@@ -227,9 +339,13 @@ impl Reference {
     /// States what is due and differs from what was stated.
     fn state(&mut self, now: i64) {
         for (key, window) in self.windows_now() {
-            let due = match key.0 {
-                WindowScope::Sensor => now >= window.start_ms + MINUTE + SETTLE,
-                _ => (window.count, window.sum, window.sum_squares) != (0, 0, 0) || self.windows.contains_key(&key),
+            let (scope, _, _, length, start) = key;
+            let settled = now >= start + length + SETTLE;
+            let counts = window.count > 0 || self.windows.contains_key(&key);
+            let due = match scope {
+                WindowScope::Sensor => settled,
+                WindowScope::Feeder | WindowScope::Zone if length == MINUTE => counts,
+                _ => settled && counts,
             };
             match self.windows.get_mut(&key) {
                 _ if !due => {}
@@ -249,32 +365,44 @@ impl Reference {
         }
     }
 
-    fn picture(&self, corrections: State<Correction>) -> Picture {
+    fn picture(&mut self, corrections: State<Correction>) -> Picture {
+        for gap in std::mem::take(&mut self.gaps).into_values() {
+            self.refused.add(gap.into(), 1);
+        }
         let mut outputs = self.refused.clone();
         self.windows.values().for_each(|row| outputs.add(row.clone().into(), 1));
         self.figures.values().for_each(|row| outputs.add(row.clone().into(), 1));
-        self.stale.values().for_each(|row| outputs.add(row.clone().into(), 1));
-        let solved_with = self.sensors.values().filter(|sensor| is_solved_with(sensor.quantity));
-        let newest = solved_with.filter_map(|sensor| {
-            let (event_ms, value) = self.good(sensor.id).into_iter().next_back()?;
-            Some(Reading { sensor: sensor.clone(), event_ms, value })
+        self.alarms.values().for_each(|row| outputs.add(row.clone().into(), 1));
+        let newest = self.sensors.iter().filter(|(_, versions)| is_solved_with(at(versions, 0).quantity)).filter_map(|(id, versions)| {
+            let (event_ms, value) = self.good(*id).into_iter().next_back()?;
+            Some(Reading { sensor: at(versions, event_ms).clone(), event_ms, value })
         });
-        Picture { outputs, newest: State::of(newest), corrections, entered: self.counts.values().sum() }
+        let newest = State::of(newest);
+        Picture { outputs, newest, corrections }
     }
+}
+
+fn empty((scope, id, quantity, length_ms, start_ms): Key) -> Window {
+    Window { scope, id, quantity, start_ms, length_ms, revision: 0, count: 0, sum: 0, sum_squares: 0, min: None, max: None }
 }
 
 /// What holds after each epoch of a log.
 pub(crate) fn pictures(log: &Log) -> Vec<Picture> {
-    let mut reference = Reference { lateness: 900_000, ..Reference::default() };
+    let mut reference = Reference { lateness: 900_000, horizon: i64::MIN, ..Reference::default() };
     log.iter()
         .map(|(epoch, rows)| {
             let mut corrections = State::default();
             let mut estimates = false;
+            reference.begin(*epoch as i64);
             for (sequence, row) in rows.iter().enumerate() {
                 match row {
                     Input::Region(row) => reference.lateness = row.lateness_scada_ms,
                     Input::Generator(row) if row.variable => drop(reference.variable.insert(row.id)),
-                    Input::Sensor(row) => drop(reference.sensors.insert(row.id, row.clone())),
+                    Input::Generator(row) => drop(reference.variable.remove(&row.id)),
+                    Input::Sensor(row) => reference.defines(*epoch, sequence as u32, row),
+                    Input::FeederAssignment(row) => {
+                        reference.assignments.entry(row.bus.0).or_default().insert(row.valid_from_ms, row.feeder.0);
+                    }
                     Input::Measurement(row) => reference.arrives(*epoch, sequence as u32, row, &mut corrections),
                     Input::Tick(tick) => estimates |= tick.timer == Timer::Estimate,
                     _ => {}
@@ -283,6 +411,7 @@ pub(crate) fn pictures(log: &Log) -> Vec<Picture> {
             reference.state(*epoch as i64);
             if estimates {
                 reference.check_stale(*epoch as i64);
+                reference.check_clocks(*epoch as i64);
             }
             reference.picture(corrections)
         })

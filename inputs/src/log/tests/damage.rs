@@ -14,8 +14,10 @@ fn prefix(outcome: &Outcome, whole: &[(Epoch, Vec<Input>)]) -> usize {
 /// How many epochs are complete in the first `length` bytes of each segment, by `(segment, end of epoch)`.
 fn ends(dir: &Path) -> Vec<(u32, u64)> {
     let mut ends = Vec::new();
-    for number in 1..=directory::count_segments(dir).unwrap() {
-        let segment::Opened::Segment(mut segment) = segment::Segment::open(&segment(dir, number), number, None).unwrap() else { panic!() };
+    for number in 1..=count(dir) {
+        let segment::Opened::Segment(mut segment) = segment::Segment::open(&segment(dir, number), number, None, None).unwrap() else {
+            panic!()
+        };
         while let segment::Step::Epoch(_) = segment.step().unwrap() {
             ends.push((number, segment.position));
         }
@@ -28,7 +30,7 @@ fn a_flipped_byte_anywhere_is_damage_or_lies_in_the_torn_end() {
     let dir = tempfile::tempdir().unwrap();
     let whole = sample();
     write(dir.path(), &whole, SMALL);
-    let segments = directory::count_segments(dir.path()).unwrap();
+    let segments = count(dir.path());
     assert!(segments > 2);
     // Leave a torn end: the last epoch without its commit frame.
     let last = segment(dir.path(), segments);
@@ -137,7 +139,7 @@ fn a_waiting_reader_follows_when_a_torn_end_is_cut_and_written_anew() {
     writer.append_epoch(epoch, &rows).unwrap();
     let batch = reader.next().unwrap().unwrap();
     assert_eq!(batch.epoch, epoch);
-    assert!(batch.rows.into_iter().map(|(_, row)| row).eq(rows));
+    assert!(batch.iter().map(|(_, row)| row).eq(rows));
     fs::write(&path, &bytes[..300]).unwrap();
     assert!(matches!(reader.next(), Some(Err(LogError::Damage { .. }))), "what was read is gone");
     assert!(reader.next().is_none(), "an error is final");

@@ -2,6 +2,10 @@
 
 mod behaviour;
 mod damage;
+mod disk;
+mod inbox;
+mod tailing;
+mod terms;
 
 use super::*;
 use crate::input::Input;
@@ -35,8 +39,8 @@ pub(super) fn read(dir: &Path) -> Outcome {
     for batch in &mut reader {
         match batch {
             Ok(batch) => {
-                assert!(batch.rows.iter().map(|(sequence, _)| *sequence).eq(0..batch.rows.len() as u32));
-                outcome.epochs.push((batch.epoch, batch.rows.into_iter().map(|(_, row)| row).collect()));
+                assert!(batch.iter().map(|(sequence, _)| sequence).eq(0..batch.len() as u32));
+                outcome.epochs.push((batch.epoch, batch.iter().map(|(_, row)| row).collect()));
             }
             Err(error) => outcome.error = Some(error),
         }
@@ -54,7 +58,12 @@ pub(super) fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 pub(super) fn segment(dir: &Path, number: u32) -> PathBuf {
-    directory::segment_path(dir, number)
+    directory::segment_path(dir, number, 0)
+}
+
+/// Number of segments of a log.
+pub(super) fn count(dir: &Path) -> u32 {
+    layout::Layout::load(dir).unwrap().count().unwrap()
 }
 
 /// A few epochs of every kind, over several small segments.

@@ -1,0 +1,339 @@
+//! Where every piece of equipment belongs, and what was told of it.
+//!
+//! An update looks at the equipment whose own state changed, at what hangs on buses that went to another part of the
+//! network, and at what belongs to a part that is called otherwise or came to be or ceased to be supplied: of the last
+//! all rows change. Nothing else is touched. Invariant: after an update, what was told is what a drawing from scratch
+//! would give.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gridflow_inputs::ids::{BusId, FeederId, IslandId};
+use gridflow_inputs::network::EquipmentKind;
+use serde::{Deserialize, Serialize};
+
+use super::graph::{Graph, Node};
+use super::inventory::Standing;
+use super::{IslandOutput, IslandRow, Place, Work};
+use crate::decision::{Alarm, AlarmKind, Topology};
+
+/// What was told of a piece of equipment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Told {
+    island: Option<IslandId>,
+    energised: bool,
+    reference: bool,
+}
+
+impl Told {
+    /// Its island, when that has a source.
+    fn placed(self) -> Option<IslandId> {
+        self.island.filter(|_| self.energised)
+    }
+
+    fn row(self, (equipment, id): Place) -> Topology {
+        Topology { equipment, id, island: self.island, energised: self.energised, reference: self.reference }
+    }
+}
+
+#[derive(Debug)]
+struct Item {
+    place: Place,
+    ends: Option<(Node, Option<Node>)>,
+    source: i64,
+    /// The link it is in the graph.
+    link: Option<[Node; 2]>,
+    told: Option<Told>,
+}
+
+/// What hangs on a bus.
+#[derive(Debug, Default)]
+struct Hung {
+    /// Whether the bus is in service.
+    on: bool,
+    items: BTreeSet<u32>,
+    /// Units that are sources, by power.
+    sources: BTreeSet<(i64, u32)>,
+}
+
+/// Times that the rows of the network do not say.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Times {
+    /// Since when each island is as it is.
+    islands: BTreeMap<IslandId, i64>,
+    /// Since when each dead bus is dead.
+    dead: BTreeMap<BusId, i64>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    graph: Graph,
+    nodes: BTreeMap<BusId, Node>,
+    hung: Vec<Hung>,
+    places: BTreeMap<Place, u32>,
+    items: Vec<Item>,
+    islands: BTreeMap<IslandId, IslandRow>,
+    dead: BTreeMap<BusId, i64>,
+    compared: u64,
+    told: u64,
+}
+
+impl Board {
+    /// Work done since the start.
+    pub(super) fn work(&self) -> Work {
+        let (searched, relabelled) = (self.graph.searched, self.graph.relabelled);
+        Work { searched, relabelled, compared: self.compared, told: self.told }
+    }
+
+    /// Takes how equipment stands now and tells what that changes; `renewed` are the places whose rows changed.
+    pub(super) fn update(
+        &mut self,
+        now: i64,
+        standing: impl Iterator<Item = (Place, Standing)>,
+        renewed: impl Iterator<Item = Place>,
+        out: &mut Vec<IslandOutput>,
+    ) {
+        let before = out.len();
+        let mut looked_at = self.reconnect(standing);
+        let settled = self.graph.settle();
+        let mut names = BTreeSet::new();
+        for node in settled.moved {
+            looked_at.extend(&self.hung[node as usize].items);
+        }
+        for (part, before, now) in settled.parts {
+            names.extend([before.name, now.name].into_iter().flatten().map(|bus| IslandId(bus.0)));
+            // Of a part that was not there before, every bus has moved.
+            if before.name.is_some() && (before.name, before.reference.is_some()) != (now.name, now.reference.is_some()) {
+                let hung = &self.hung;
+                looked_at.extend(self.graph.members(part).flat_map(|node| &hung[node as usize].items));
+            } else {
+                let places = [before.reference, now.reference].into_iter().flatten().map(|bus| (EquipmentKind::Bus, bus.0));
+                looked_at.extend(places.filter_map(|place| self.places.get(&place)));
+            }
+        }
+        let changes = self.compare(looked_at);
+        self.tell(now, &changes, names, renewed, out);
+        self.told += (out.len() - before) as u64;
+    }
+
+    /// Brings the graph up to date; gives the equipment that was looked at.
+    fn reconnect(&mut self, standing: impl Iterator<Item = (Place, Standing)>) -> Vec<u32> {
+        let (mut looked_at, mut turned, mut supplied, mut links) = (Vec::new(), Vec::new(), BTreeSet::new(), BTreeSet::new());
+        for (place, standing) in standing {
+            let item = self.item(place);
+            looked_at.push(item);
+            let ends = standing.ends.map(|(first, second)| (self.node(first), second.map(|second| self.node(second))));
+            let (had, gave) = (self.items[item as usize].ends, self.items[item as usize].source);
+            if (had, gave) == (ends, standing.source) {
+                continue;
+            }
+            for node in nodes(had) {
+                self.hung[node as usize].items.remove(&item);
+                if gave > 0 {
+                    self.hung[node as usize].sources.remove(&(gave, item));
+                    supplied.insert(node);
+                }
+            }
+            for node in nodes(ends) {
+                self.hung[node as usize].items.insert(item);
+                if standing.source > 0 {
+                    self.hung[node as usize].sources.insert((standing.source, item));
+                    supplied.insert(node);
+                }
+            }
+            self.items[item as usize].ends = ends;
+            self.items[item as usize].source = standing.source;
+            match place.0 {
+                EquipmentKind::Bus => turned.push((self.node(BusId(place.1)), ends.is_some())),
+                EquipmentKind::Branch => drop(links.insert(item)),
+                _ => {}
+            }
+        }
+        for (node, on) in &turned {
+            let hung = &mut self.hung[*node as usize];
+            hung.on = *on;
+            links.extend(hung.items.iter().filter(|item| self.items[**item as usize].place.0 == EquipmentKind::Branch));
+        }
+        // Openings first: what is moved from one island to another in one epoch is small while it is between them.
+        let mut joins = Vec::new();
+        for item in links {
+            let link = self.link(&self.items[item as usize]);
+            let had = std::mem::replace(&mut self.items[item as usize].link, link);
+            if had != link {
+                had.into_iter().for_each(|ends| self.graph.cut(ends, item));
+                joins.extend(link.map(|ends| (ends, item)));
+            }
+        }
+        for (node, on) in turned {
+            if on {
+                self.graph.add(node);
+            } else {
+                self.graph.remove(node);
+            }
+        }
+        for (ends, item) in joins {
+            self.graph.join(ends, item);
+        }
+        for node in supplied {
+            let source = self.hung[node as usize].sources.last().map_or(0, |(source, _)| *source);
+            self.graph.supply(node, source);
+        }
+        looked_at
+    }
+
+    /// The link a piece of equipment is now.
+    fn link(&self, item: &Item) -> Option<[Node; 2]> {
+        let (first, second) = item.ends.filter(|_| item.place.0 == EquipmentKind::Branch)?;
+        let second = second.filter(|second| *second != first)?;
+        let on = [first, second].iter().all(|node| self.hung[*node as usize].on);
+        on.then_some([first.min(second), first.max(second)])
+    }
+
+    fn node(&mut self, bus: BusId) -> Node {
+        let Self { graph, nodes, hung, .. } = self;
+        *nodes.entry(bus).or_insert_with(|| {
+            hung.push(Hung::default());
+            graph.enter(bus)
+        })
+    }
+
+    fn item(&mut self, place: Place) -> u32 {
+        let Self { items, places, .. } = self;
+        *places.entry(place).or_insert_with(|| {
+            items.push(Item { place, ends: None, source: 0, link: None, told: None });
+            u32::try_from(items.len() - 1).expect("equipment is counted in 32 bits")
+        })
+    }
+
+    /// Where a piece of equipment belongs now.
+    fn seen(&self, item: &Item) -> Told {
+        let part = item.ends.and_then(|(first, second)| {
+            let part = self.graph.part(first)?;
+            // A direct-current link between islands belongs to neither.
+            second.is_none_or(|second| self.graph.part(second) == Some(part)).then_some(part)
+        });
+        let Some(part) = part else { return Told::default() };
+        let face = self.graph.face(part);
+        let reference = item.place.0 == EquipmentKind::Bus && face.reference == Some(BusId(item.place.1));
+        Told { island: face.name.map(|bus| IslandId(bus.0)), energised: face.reference.is_some(), reference }
+    }
+
+    /// Of the equipment looked at, what belongs elsewhere or otherwise than told: place, before, now.
+    fn compare(&mut self, looked_at: Vec<u32>) -> Vec<(Place, Option<Told>, Told)> {
+        let mut items: Vec<(Place, u32)> = looked_at.into_iter().map(|item| (self.items[item as usize].place, item)).collect();
+        items.sort_unstable();
+        items.dedup();
+        self.compared += items.len() as u64;
+        let mut changes = Vec::new();
+        for (place, item) in items {
+            let seen = self.seen(&self.items[item as usize]);
+            let told = self.items[item as usize].told.replace(seen);
+            if told != Some(seen) {
+                changes.push((place, told, seen));
+            }
+        }
+        changes
+    }
+
+    fn tell(
+        &mut self,
+        now: i64,
+        changes: &[(Place, Option<Told>, Told)],
+        mut names: BTreeSet<IslandId>,
+        renewed: impl Iterator<Item = Place>,
+        out: &mut Vec<IslandOutput>,
+    ) {
+        let told = |place: Place| self.items[*self.places.get(&place)? as usize].told;
+        let mut changed: BTreeSet<IslandId> = renewed.filter_map(|place| told(place)?.placed()).collect();
+        let places = changes.iter().map(|(place, before, now)| (*place, before.and_then(Told::placed), now.placed()));
+        let places = places.filter(|(_, before, now)| before != now);
+        for (place, island) in places.clone().filter_map(|(place, before, _)| Some((place, before?))) {
+            changed.insert(island);
+            out.push(IslandOutput::Placed(place, island, -1));
+        }
+        for (place, island) in places.filter_map(|(place, _, now)| Some((place, now?))) {
+            changed.insert(island);
+            out.push(IslandOutput::Placed(place, island, 1));
+        }
+
+        names.extend(&changed);
+        let mut begun = Vec::new();
+        for island in names {
+            let before = self.islands.get(&island).copied();
+            let reference = self.reference(island);
+            if before.map(|row| row.reference) == reference && !changed.contains(&island) {
+                continue;
+            }
+            changed.extend(before.map(|_| island));
+            out.extend(before.map(|row| IslandOutput::Island(island, row, -1)));
+            if let Some(reference) = reference {
+                let row = IslandRow { reference, changed_ms: now };
+                self.islands.insert(island, row);
+                begun.push(IslandOutput::Island(island, row, 1));
+                changed.insert(island);
+            } else {
+                self.islands.remove(&island);
+            }
+        }
+        out.append(&mut begun);
+
+        for (place, told, _) in changes {
+            out.extend(told.map(|told| IslandOutput::Row(told.row(*place).into(), -1)));
+        }
+        out.extend(changes.iter().map(|(place, _, seen)| IslandOutput::Row(seen.row(*place).into(), 1)));
+        out.extend(changed.into_iter().map(IslandOutput::Changed));
+
+        let buses = changes.iter().filter(|(place, ..)| place.0 == EquipmentKind::Bus);
+        for ((_, id), ..) in buses.clone().filter(|(.., seen)| seen.energised) {
+            if let Some(since_ms) = self.dead.remove(&BusId(*id)) {
+                out.push(IslandOutput::Row(alarm(*id, since_ms).into(), -1));
+            }
+        }
+        for ((_, id), ..) in buses.filter(|(.., seen)| !seen.energised) {
+            self.dead.entry(BusId(*id)).or_insert_with(|| {
+                out.push(IslandOutput::Row(alarm(*id, now).into(), 1));
+                now
+            });
+        }
+    }
+
+    /// Reference bus of the island of this name, when there is one with a source.
+    fn reference(&self, island: IslandId) -> Option<BusId> {
+        let face = self.graph.face(self.graph.part(*self.nodes.get(&BusId(island.0))?)?);
+        face.reference.filter(|_| face.name == Some(BusId(island.0)))
+    }
+}
+
+/// What collections hold, and what is remembered.
+impl Board {
+    /// Tells again where equipment belongs and what islands there are.
+    pub(super) fn hold(&self, out: &mut Vec<IslandOutput>) {
+        let items = self.places.iter().map(|(place, item)| (*place, &self.items[*item as usize]));
+        out.extend(items.filter_map(|(place, item)| Some(IslandOutput::Placed(place, item.told?.placed()?, 1))));
+        out.extend(self.islands.iter().map(|(island, row)| IslandOutput::Island(*island, *row, 1)));
+    }
+
+    /// The times that rows do not say.
+    pub(super) fn times(&self) -> Times {
+        let islands = self.islands.iter().map(|(island, row)| (*island, row.changed_ms)).collect();
+        Times { islands, dead: self.dead.clone() }
+    }
+
+    /// Draws everything from scratch, as told at the `times` remembered; false when they are of another network.
+    pub(super) fn restore(&mut self, standing: impl Iterator<Item = (Place, Standing)>, times: Times) -> bool {
+        self.graph.lose();
+        self.update(0, standing, std::iter::empty(), &mut Vec::new());
+        let fits = self.islands.keys().eq(times.islands.keys()) && self.dead.keys().eq(times.dead.keys());
+        self.islands.values_mut().zip(times.islands.into_values()).for_each(|(row, changed_ms)| row.changed_ms = changed_ms);
+        self.dead = times.dead;
+        fits
+    }
+}
+
+fn nodes(ends: Option<(Node, Option<Node>)>) -> impl Iterator<Item = Node> {
+    ends.into_iter().flat_map(|(first, second)| [Some(first), second]).flatten()
+}
+
+fn alarm(bus: u32, since_ms: i64) -> Alarm {
+    let (kind, equipment, id, feeder) = (AlarmKind::Dead, EquipmentKind::Bus, bus, FeederId(bus));
+    Alarm { kind, equipment, id, feeder, since_ms }
+}

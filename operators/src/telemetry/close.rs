@@ -1,0 +1,397 @@
+//! The ends of an epoch: at its beginning what has become final leaves, at its end what is due or changed is told.
+//!
+//! A window is stated in the first epoch at or after its end and the time to settle, then in each in which it changed. Of
+//! a stated window only how often it was restated is remembered: what it said is computed from its readings before the
+//! first of them changes.
+
+use gridflow_inputs::ids::{SourceId, ZoneId};
+
+use super::held::MINUTE_MS;
+use super::minutes::{Slot, Slots};
+use super::places::{AccountKey, NOWHERE};
+use super::sensors::NEVER;
+use super::{
+    Aggregate, Counts, INTERVAL_MS, LENGTHS_MS, Partial, QUARTER, SETTLE_MS, Telemetry, TelemetryOutput, WINDOW_MS, floor, horizon_at,
+};
+use crate::decision::{AlarmKind, Measure, WindowScope};
+
+/// Starts of the windows of a length that are due after `previous` and not after `now`, among the given times.
+pub(crate) fn due_starts(length_ms: i64, previous: i64, now: i64, times: impl Iterator<Item = i64>) -> Vec<i64> {
+    let ends = |at: i64| floor(at.saturating_sub(SETTLE_MS), length_ms);
+    if ends(previous) == ends(now) {
+        return Vec::new();
+    }
+    let due = |start: &i64| {
+        let due = start + length_ms + SETTLE_MS;
+        due > previous && due <= now
+    };
+    let mut starts: Vec<i64> = times.map(|time| floor(time, length_ms)).filter(due).collect();
+    starts.sort_unstable();
+    starts.dedup();
+    starts
+}
+
+impl Telemetry {
+    /// States what was never stated and is final now, and drops what is final.
+    pub(super) fn finish(&mut self, now: i64, out: &mut Vec<TelemetryOutput>) {
+        let horizon = self.horizon.max(horizon_at(now, self.lateness_ms));
+        if horizon == self.horizon {
+            return;
+        }
+        if self.minutes.list.first().is_some_and(|minute| minute.minute * MINUTE_MS < horizon) || self.base_starts != [None; 3] {
+            // Whoever sleeps through a window's last epochs states it before it goes.
+            self.state_due(now, i64::MIN..horizon, out);
+        }
+        let last = self.minutes.list.partition_point(|minute| minute.minute * MINUTE_MS < horizon);
+        let gone: Vec<_> = self.minutes.list.drain(..last).collect();
+        for minute in &gone {
+            self.fold(minute.minute, minute);
+        }
+        // The same on every worker, whether its sensors had readings or not.
+        self.roll(horizon - WINDOW_MS);
+        self.horizon = horizon;
+        for (length, length_ms) in LENGTHS_MS.into_iter().enumerate() {
+            loop {
+                let first = (length as u8, i64::MIN, 0)..=(length as u8, horizon - length_ms, u32::MAX);
+                let Some(key) = self.restated.range(first).next().map(|(key, _)| *key) else { break };
+                self.restated.remove(&key);
+            }
+        }
+        if !gone.is_empty() {
+            let until = floor(horizon, INTERVAL_MS);
+            self.places.forget(until);
+            let sensors: Vec<u32> = self.sensors.history.keys().copied().collect();
+            for sensor in sensors {
+                self.drop_versions(sensor as usize, until);
+            }
+        }
+    }
+
+    /// Adds a minute that is final to the longer windows it lies in, and drops its readings.
+    fn fold(&mut self, number: i64, minute: &super::minutes::Minute) {
+        self.roll(number * MINUTE_MS);
+        let Self { sensors, wide, bases, .. } = self;
+        minute.members.for_each(|sensor| {
+            let cell = &mut sensors.cells[sensor as usize];
+            let Ok(block) = cell.held.find(number) else { return };
+            let aggregate = cell.held.aggregate(block, sensor, wide);
+            if let Some((event_ms, value)) = cell.held.good(block, sensor, wide).next_back() {
+                (cell.settled_ms, cell.settled) = (event_ms, value);
+            }
+            bases[sensor as usize].iter_mut().for_each(|base| base.combine(&aggregate));
+            cell.held.drop_first(block, sensor, wide);
+        });
+    }
+
+    /// Begins the longer windows that a final minute lies in, where they are not those of the minute before.
+    fn roll(&mut self, start_ms: i64) {
+        for (length, length_ms) in LENGTHS_MS.into_iter().enumerate().skip(1) {
+            let start = Some(floor(start_ms, length_ms));
+            if self.base_starts[length - 1] != start {
+                self.base_starts[length - 1] = start;
+                self.bases.iter_mut().for_each(|bases| bases[length - 1] = Aggregate::default());
+            }
+        }
+    }
+
+    /// Ends an epoch.
+    pub(super) fn close(&mut self, now: i64, estimate: bool, out: &mut Vec<TelemetryOutput>) {
+        self.state_due(now, self.horizon..i64::MAX, out);
+        self.restate(out);
+        self.tell_accounts(out);
+        if estimate {
+            self.check_stale(now, out);
+        }
+        for (sensor, was) in std::mem::take(&mut self.newest) {
+            self.sensors.cells[sensor as usize].touched = false;
+            let is = self.in_force(sensor as usize);
+            if was != is {
+                out.extend(was.map(|reading| TelemetryOutput::Newest(reading, -1)));
+                out.extend(is.map(|reading| TelemetryOutput::Newest(reading, 1)));
+            }
+        }
+        self.tell_counts(now, out);
+        self.previous = now;
+    }
+
+    /// States windows that end in `ends` (exclusive of its start) and became due since the epoch before.
+    fn state_due(&mut self, now: i64, ends: std::ops::Range<i64>, out: &mut Vec<TelemetryOutput>) {
+        let within = |start: i64, length_ms: i64| start + length_ms > ends.start && start + length_ms <= ends.end;
+        let mut buses = Slots::default();
+        for at in 0..self.minutes.list.len() {
+            let number = self.minutes.list[at].minute;
+            let start = number * MINUTE_MS;
+            let due = start + WINDOW_MS + SETTLE_MS;
+            if due > now {
+                break;
+            }
+            if due > self.previous && within(start, WINDOW_MS) {
+                buses.clear();
+                self.state_minute(at, &mut buses, out);
+                for slot in &buses.slots {
+                    Self::tell_slot(self.worker, &self.places.accounts, start, slot, out);
+                }
+            }
+        }
+        for (length, length_ms) in LENGTHS_MS.into_iter().enumerate().skip(1) {
+            let times = self.minutes.list.iter().map(|minute| minute.minute * MINUTE_MS);
+            let starts = due_starts(length_ms, self.previous, now, times.chain(self.base_starts[length - 1]));
+            for start in starts.into_iter().filter(|start| within(*start, length_ms)) {
+                self.state_longer(length, start, out);
+            }
+        }
+    }
+
+    /// States the windows of a minute, and gathers what it adds up to for buses.
+    fn state_minute(&mut self, at: usize, buses: &mut Slots, out: &mut Vec<TelemetryOutput>) {
+        let minute = &self.minutes.list[at];
+        let (number, start) = (minute.minute, minute.minute * MINUTE_MS);
+        let mut moved: Vec<(usize, i64, i64)> = Vec::new();
+        minute.members.for_each(|sensor| {
+            let cell = &self.sensors.cells[sensor as usize];
+            let Ok(block) = cell.held.find(number) else { return };
+            let aggregate = cell.held.aggregate(block, sensor, &self.wide);
+            let known = &self.sensors.newest[sensor as usize];
+            let row = aggregate.window(WindowScope::Sensor, known.id.0, known.quantity, start, WINDOW_MS, 0);
+            out.push(TelemetryOutput::Row(row.into(), 1));
+            if !cell.adds || aggregate.count == 0 {
+                return;
+            }
+            if start >= cell.since_ms {
+                let slot = buses.touch(cell.place.bus);
+                slot.count += aggregate.count;
+                slot.sum += aggregate.sum;
+                slot.sum_squares += aggregate.sum_squares;
+                slot.readings += aggregate.count as u64;
+                slot.min = slot.min.min(aggregate.min);
+                slot.max = slot.max.max(aggregate.max);
+            } else {
+                moved.extend(cell.held.good(block, sensor, &self.wide).map(|(event_ms, value)| (sensor as usize, event_ms, value)));
+            }
+        });
+        for (sensor, event_ms, value) in moved {
+            let place = self.place_at(sensor, event_ms);
+            buses.touch(place.bus).shift(None, Some(value));
+        }
+    }
+
+    fn state_longer(&mut self, length: usize, start: i64, out: &mut Vec<TelemetryOutput>) {
+        for sensor in 0..self.sensors.cells.len() {
+            let Some(aggregate) = self.window(length, start, sensor) else { continue };
+            let known = &self.sensors.newest[sensor];
+            let row = aggregate.window(WindowScope::Sensor, known.id.0, known.quantity, start, LENGTHS_MS[length], 0);
+            out.push(TelemetryOutput::Row(row.into(), 1));
+            if length == QUARTER
+                && let Some((zone, measure, value)) = self.energy(start, sensor, Some(&aggregate))
+            {
+                *self.figures.entry((start, zone, measure)).or_insert(0) += value;
+            }
+        }
+    }
+
+    /// States anew the windows that had been stated and changed in this epoch.
+    fn restate(&mut self, out: &mut Vec<TelemetryOutput>) {
+        for ((length, start, sensor), before) in std::mem::take(&mut self.before) {
+            let (length, place) = (usize::from(length), sensor as usize);
+            let after = self.window(length, start, place);
+            if length == QUARTER {
+                let energy = self.energy(start, place, after.as_ref());
+                if energy != before.energy {
+                    for ((zone, measure, value), sign) in before.energy.map(|old| (old, -1)).into_iter().chain(energy.map(|new| (new, 1))) {
+                        *self.figures.entry((start, zone, measure)).or_insert(0) += sign * value;
+                    }
+                }
+            }
+            if after == before.aggregate {
+                continue;
+            }
+            let Some(after) = after else { continue };
+            let known = &self.sensors.newest[place];
+            let (id, quantity) = (known.id.0, known.quantity);
+            let mut tell = |aggregate: &Aggregate, revision, change| {
+                let row = aggregate.window(WindowScope::Sensor, id, quantity, start, LENGTHS_MS[length], revision);
+                out.push(TelemetryOutput::Row(row.into(), change));
+            };
+            let Some(old) = before.aggregate else {
+                tell(&after, 0, 1);
+                continue;
+            };
+            let revision = self.count_restatement(length, start, sensor);
+            tell(&old, revision - 1, -1);
+            tell(&after, revision, 1);
+        }
+    }
+
+    /// The revision a window has from now on.
+    fn count_restatement(&mut self, length: usize, start: i64, sensor: u32) -> u32 {
+        let held = &mut self.sensors.cells[sensor as usize].held;
+        if length == 0
+            && let Ok(block) = held.find(start.div_euclid(MINUTE_MS))
+            && let Some(revision) = held.restated(block)
+        {
+            if held.restate(block) {
+                return revision + 1;
+            }
+            self.restated.insert((0, start, sensor), revision + 1);
+            return revision + 1;
+        }
+        let revision = self.restated.entry((length as u8, start, sensor)).or_insert(0);
+        *revision += 1;
+        *revision
+    }
+
+    fn tell_slot(worker: u32, accounts: &[AccountKey], start_ms: i64, slot: &Slot, out: &mut Vec<TelemetryOutput>) {
+        let AccountKey { scope, id, quantity } = accounts[slot.account as usize];
+        let (count, sum, sum_squares, extremes) = (slot.count, slot.sum, slot.sum_squares, slot.extremes());
+        let told = Partial::Window { scope, id, quantity, start_ms, worker, count, sum, sum_squares, extremes };
+        out.push(TelemetryOutput::Partial(told));
+    }
+
+    /// Tells the changes of minutes to the accounts.
+    fn tell_accounts(&mut self, out: &mut Vec<TelemetryOutput>) {
+        for at in 0..self.minutes.list.len() {
+            let start = self.minutes.list[at].minute * MINUTE_MS;
+            for place in std::mem::take(&mut self.minutes.list[at].slots.touched) {
+                let mut slot = self.minutes.list[at].slots.slots[place as usize];
+                if slot.unsure {
+                    self.look_again(at, &mut slot);
+                }
+                Self::tell_slot(self.worker, &self.places.accounts, start, &slot, out);
+                (slot.count, slot.sum, slot.sum_squares, slot.touched, slot.unsure) = (0, 0, 0, false, false);
+                self.minutes.list[at].slots.slots[place as usize] = slot;
+            }
+        }
+        for (minute, slots) in std::mem::take(&mut self.bus_changes) {
+            let at = self.minutes.place(minute);
+            for mut slot in slots.slots {
+                self.look_again(at, &mut slot);
+                Self::tell_slot(self.worker, &self.places.accounts, minute * MINUTE_MS, &slot, out);
+            }
+        }
+    }
+
+    /// Finds the extremes of an account in a minute among the readings that count there.
+    fn look_again(&mut self, at: usize, slot: &mut Slot) {
+        let account = slot.account;
+        let AccountKey { scope, id, quantity } = self.places.accounts[account as usize];
+        let number = self.minutes.list[at].minute;
+        let sensors = match scope {
+            WindowScope::Feeder => self.places.sensors_of_feeder(id),
+            WindowScope::Bus => self.places.known_bus(id).map_or_else(Vec::new, |bus| bus.sensors.clone()),
+            _ => {
+                let mut sensors = Vec::new();
+                self.minutes.list[at].members.for_each(|sensor| sensors.push(sensor));
+                sensors
+            }
+        };
+        slot.forget_extremes();
+        for sensor in sensors.into_iter().map(|sensor| sensor as usize) {
+            let cell = &self.sensors.cells[sensor];
+            if self.sensors.newest[sensor].quantity != quantity {
+                continue;
+            }
+            let Ok(block) = cell.held.find(number) else { continue };
+            let counts = |place: super::places::Place| match scope {
+                WindowScope::Feeder => place.feeder,
+                WindowScope::Bus => place.bus,
+                _ => place.zone,
+            };
+            if number * MINUTE_MS >= cell.since_ms {
+                if counts(cell.place) == account {
+                    cell.held.good(block, sensor as u32, &self.wide).for_each(|(_, value)| slot.meet(value));
+                }
+                continue;
+            }
+            let readings: Vec<(i64, i64)> = cell.held.good(block, sensor as u32, &self.wide).collect();
+            for (event_ms, value) in readings {
+                if counts(self.place_at(sensor, event_ms)) == account {
+                    slot.meet(value);
+                }
+            }
+        }
+    }
+
+    fn check_stale(&mut self, now: i64, out: &mut Vec<TelemetryOutput>) {
+        let cured: Vec<u32> = self
+            .alarms
+            .keys()
+            .filter(|(sensor, kind)| *kind == AlarmKind::Stale && self.sensors.cells[*sensor as usize].newest_ms != NEVER)
+            .filter(|(sensor, _)| now <= self.fresh_until(*sensor as usize))
+            .map(|(sensor, _)| *sensor)
+            .collect();
+        for sensor in cured.into_iter().map(|sensor| sensor as usize) {
+            let newest_ms = self.sensors.cells[sensor].newest_ms;
+            self.set_alarm(now, sensor, AlarmKind::Stale, false, newest_ms, out);
+            self.stale_after[sensor] = self.fresh_until(sensor);
+        }
+        let overdue: Vec<u32> = (0u32..).zip(&self.stale_after).filter(|(_, until)| now > **until).map(|(sensor, _)| sensor).collect();
+        for sensor in overdue.into_iter().map(|sensor| sensor as usize) {
+            let newest_ms = self.sensors.cells[sensor].newest_ms;
+            self.set_alarm(now, sensor, AlarmKind::Stale, true, newest_ms, out);
+            self.stale_after[sensor] = i64::MAX;
+        }
+    }
+
+    /// Tells key figures, and what became of the readings of each source.
+    fn tell_counts(&mut self, now: i64, out: &mut Vec<TelemetryOutput>) {
+        let quarter = floor(now, INTERVAL_MS);
+        for zone in std::mem::take(&mut self.tallies_touched) {
+            let tally = std::mem::take(&mut self.tallies[zone as usize]);
+            for (measure, value) in [Measure::Readings, Measure::Duplicates, Measure::Corrections].into_iter().zip(tally) {
+                if value > 0 {
+                    let zone: ZoneId = self.places.zones[zone as usize];
+                    *self.figures.entry((quarter, zone, measure)).or_insert(0) += value;
+                }
+            }
+        }
+        for ((start_ms, zone, measure), value) in std::mem::take(&mut self.figures) {
+            out.push(TelemetryOutput::Partial(Partial::Figure { zone, measure, start_ms, value }));
+        }
+        // Sources that are entered twice, by readings and as nobody, are added up behind.
+        for source in std::mem::take(&mut self.gaps_touched) {
+            let counts = std::mem::take(&mut self.gaps[source as usize]);
+            out.push(TelemetryOutput::Partial(Partial::Gap { source: self.sources[source as usize], counts }));
+        }
+        let counts = std::mem::take(&mut self.unknown);
+        if counts != Counts::default() {
+            out.push(TelemetryOutput::Partial(Partial::Gap { source: SourceId(0), counts }));
+        }
+    }
+
+    /// After a state was loaded: what solvers know, and this worker's part in what the accounts know.
+    pub(super) fn tell_again(&self, out: &mut Vec<TelemetryOutput>) {
+        let told = (0..self.sensors.cells.len()).filter_map(|sensor| self.in_force(sensor));
+        out.extend(told.map(|reading| TelemetryOutput::Newest(reading, 1)));
+        for minute in &self.minutes.list {
+            let start_ms = minute.minute * MINUTE_MS;
+            let mut share = |slot: &Slot| {
+                let AccountKey { scope, id, quantity } = self.places.accounts[slot.account as usize];
+                if let Some(extremes) = slot.extremes() {
+                    let worker = self.worker;
+                    out.push(TelemetryOutput::Partial(Partial::Share { scope, id, quantity, start_ms, worker, extremes }));
+                }
+            };
+            minute.slots.slots.iter().for_each(&mut share);
+            if start_ms + WINDOW_MS + SETTLE_MS > self.previous {
+                continue;
+            }
+            let mut buses = Slots::default();
+            minute.members.for_each(|sensor| {
+                let cell = &self.sensors.cells[sensor as usize];
+                let Ok(block) = cell.held.find(minute.minute) else { return };
+                if cell.adds {
+                    for (event_ms, value) in cell.held.good(block, sensor, &self.wide) {
+                        buses.touch(self.bus_at(sensor as usize, event_ms)).meet(value);
+                    }
+                }
+            });
+            buses.slots.iter().filter(|slot| slot.account != NOWHERE).for_each(share);
+        }
+    }
+
+    /// The account of the bus where a reading counts; that it has one was seen to when it came.
+    fn bus_at(&self, sensor: usize, event_ms: i64) -> u32 {
+        let version = self.sensors.version(sensor, event_ms);
+        self.places.known_account(WindowScope::Bus, version.feeder.0, version.quantity).unwrap_or(NOWHERE)
+    }
+}

@@ -1,0 +1,281 @@
+//! What a minute that can still change needs besides its readings: which sensors have some, and for feeders and zones
+//! the changes of the present epoch and this worker's least and greatest reading.
+//!
+//! A slot counts how many readings equal its extremes, so that other readings are looked at only when the last of them is
+//! withdrawn.
+
+use crate::lookup::Lookup;
+
+/// Places of sensors: few as a list, many as bits.
+#[derive(Debug)]
+pub(super) enum Members {
+    Few(Vec<u32>),
+    Many(Vec<u64>),
+}
+
+impl Members {
+    pub(super) fn insert(&mut self, sensor: u32, sensors: usize) {
+        match self {
+            Self::Few(list) if list.len() < sensors / 64 + 8 => {
+                // A sensor begins a minute once.
+                list.push(sensor);
+            }
+            Self::Few(list) => {
+                let list = std::mem::take(list);
+                *self = Self::Many(vec![0; sensors.div_ceil(64)]);
+                list.into_iter().chain([sensor]).for_each(|sensor| self.insert(sensor, sensors));
+            }
+            Self::Many(bits) => {
+                let word = sensor as usize / 64;
+                if word >= bits.len() {
+                    bits.resize(word + 1, 0);
+                }
+                bits[word] |= 1 << (sensor % 64);
+            }
+        }
+    }
+
+    /// Gives each sensor to `each`.
+    pub(super) fn for_each(&self, mut each: impl FnMut(u32)) {
+        match self {
+            Self::Few(list) => list.iter().copied().for_each(each),
+            Self::Many(bits) => {
+                for (word, bits) in bits.iter().enumerate() {
+                    let mut left = *bits;
+                    while left != 0 {
+                        each(word as u32 * 64 + left.trailing_zeros());
+                        left &= left - 1;
+                    }
+                }
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Few(list) => list.capacity() * 4,
+            Self::Many(bits) => bits.capacity() * 8,
+        }
+    }
+}
+
+/// One account in one minute, as far as this worker's sensors go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot {
+    pub(super) account: u32,
+    pub(super) touched: bool,
+    /// An extreme was withdrawn: the other readings must be looked at.
+    pub(super) unsure: bool,
+    /// Changes of this epoch.
+    pub(super) count: i64,
+    pub(super) sum: i128,
+    pub(super) sum_squares: i128,
+    /// Good readings there are.
+    pub(super) readings: u64,
+    pub(super) min: i64,
+    pub(super) max: i64,
+    pub(super) at_min: u32,
+    pub(super) at_max: u32,
+}
+
+impl Slot {
+    fn new(account: u32) -> Self {
+        Self {
+            account,
+            touched: false,
+            unsure: false,
+            count: 0,
+            sum: 0,
+            sum_squares: 0,
+            readings: 0,
+            min: i64::MAX,
+            max: i64::MIN,
+            at_min: 0,
+            at_max: 0,
+        }
+    }
+
+    /// Counts one more reading among the extremes.
+    pub(super) fn meet(&mut self, value: i64) {
+        self.readings += 1;
+        match value.cmp(&self.max) {
+            std::cmp::Ordering::Greater => (self.max, self.at_max) = (value, 1),
+            std::cmp::Ordering::Equal => self.at_max += 1,
+            std::cmp::Ordering::Less => {}
+        }
+        match value.cmp(&self.min) {
+            std::cmp::Ordering::Less => (self.min, self.at_min) = (value, 1),
+            std::cmp::Ordering::Equal => self.at_min += 1,
+            std::cmp::Ordering::Greater => {}
+        }
+    }
+
+    fn part(&mut self, value: i64) {
+        self.readings -= 1;
+        // What equals no extreme cannot be one: those were sure when it came, or were lowered since by what is unsure.
+        if value == self.max {
+            self.at_max = self.at_max.saturating_sub(1);
+        }
+        if value == self.min {
+            self.at_min = self.at_min.saturating_sub(1);
+        }
+        self.unsure |= self.at_max == 0 || self.at_min == 0;
+    }
+
+    /// Replaces a value by another; `None` is no good reading.
+    #[inline]
+    pub(super) fn shift(&mut self, was: Option<i64>, is: Option<i64>) {
+        self.change(was, is);
+        was.into_iter().for_each(|was| self.part(was));
+        is.into_iter().for_each(|is| self.meet(is));
+    }
+
+    /// The same without extremes, where these are looked for anyway.
+    #[inline]
+    pub(super) fn change(&mut self, was: Option<i64>, is: Option<i64>) {
+        if let Some(was) = was {
+            self.count -= 1;
+            self.sum -= i128::from(was);
+            self.sum_squares -= i128::from(was) * i128::from(was);
+        }
+        if let Some(is) = is {
+            self.count += 1;
+            self.sum += i128::from(is);
+            self.sum_squares += i128::from(is) * i128::from(is);
+        }
+    }
+
+    /// Begins to look at all readings again.
+    pub(super) fn forget_extremes(&mut self) {
+        *self = Self { count: self.count, sum: self.sum, sum_squares: self.sum_squares, touched: self.touched, ..Self::new(self.account) };
+    }
+
+    /// Least and greatest, where there are readings.
+    pub(super) fn extremes(&self) -> Option<(i64, i64)> {
+        (self.readings > 0).then_some((self.min, self.max))
+    }
+}
+
+/// Accounts of a minute.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    place: Lookup,
+    pub(super) slots: Vec<Slot>,
+    /// Slots that changed in this epoch.
+    pub(super) touched: Vec<u32>,
+}
+
+impl Slots {
+    /// The slot of an account.
+    #[inline]
+    pub(super) fn known(&mut self, account: u32) -> &mut Slot {
+        let (place, new) = self.place.place(u64::from(account), self.slots.len());
+        if new {
+            self.slots.push(Slot::new(account));
+        }
+        &mut self.slots[place]
+    }
+
+    /// The slot of an account, about to change.
+    #[inline]
+    pub(super) fn touch(&mut self, account: u32) -> &mut Slot {
+        let (place, new) = self.place.place(u64::from(account), self.slots.len());
+        if new {
+            self.slots.push(Slot::new(account));
+        }
+        let slot = &mut self.slots[place];
+        if !slot.touched {
+            slot.touched = true;
+            self.touched.push(place as u32);
+        }
+        slot
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.place.clear();
+        self.slots.clear();
+        self.touched.clear();
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.place.bytes() + self.slots.capacity() * size_of::<Slot>() + self.touched.capacity() * 4
+    }
+}
+
+/// A minute that can still change.
+#[derive(Debug)]
+pub(super) struct Minute {
+    /// Its number.
+    pub(super) minute: i64,
+    pub(super) members: Members,
+    pub(super) slots: Slots,
+}
+
+impl Minute {
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.members.bytes() + self.slots.bytes()
+    }
+}
+
+/// Minutes that can still change, in order.
+#[derive(Debug, Default)]
+pub(super) struct Minutes {
+    pub(super) list: Vec<Minute>,
+    last: usize,
+}
+
+impl Minutes {
+    /// Where a minute stands, which is made when there is none.
+    #[inline]
+    pub(super) fn place(&mut self, minute: i64) -> usize {
+        if self.list.get(self.last).is_some_and(|known| known.minute == minute) {
+            return self.last;
+        }
+        self.last = self.list.partition_point(|known| known.minute < minute);
+        if self.list.get(self.last).is_none_or(|known| known.minute != minute) {
+            let new = Minute { minute, members: Members::Few(Vec::new()), slots: Slots::default() };
+            self.list.insert(self.last, new);
+        }
+        self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Extremes are right whenever the slot does not say that it is unsure.
+        #[test]
+        fn a_slot_knows_its_extremes_or_says_that_it_does_not(steps in prop::collection::vec((any::<bool>(), 0i64..4, any::<prop::sample::Index>()), 0..60)) {
+            let (mut slot, mut values) = (Slot::new(0), Vec::<i64>::new());
+            for (add, value, which) in steps {
+                if add || values.is_empty() {
+                    values.push(value);
+                    slot.shift(None, Some(value));
+                } else {
+                    let value = values.swap_remove(which.index(values.len()));
+                    slot.shift(Some(value), None);
+                }
+                if slot.unsure {
+                    slot.forget_extremes();
+                    values.iter().for_each(|value| slot.meet(*value));
+                }
+                let expected = values.iter().min().map(|min| (*min, *values.iter().max().expect("there is one")));
+                prop_assert_eq!(slot.extremes(), expected);
+                prop_assert_eq!((slot.count, slot.sum), (values.len() as i64, values.iter().map(|value| i128::from(*value)).sum()));
+            }
+        }
+
+        #[test]
+        fn members_are_given_once_each(sensors in prop::collection::btree_set(0u32..3_000, 0..200)) {
+            let mut members = Members::Few(Vec::new());
+            sensors.iter().rev().for_each(|sensor| members.insert(*sensor, 2_000));
+            let mut found = Vec::new();
+            members.for_each(|sensor| found.push(sensor));
+            found.sort_unstable();
+            prop_assert!(found.into_iter().eq(sensors));
+        }
+    }
+}
