@@ -92,7 +92,11 @@ impl Intake {
             }
             queues = self.room.wait(queues).expect("queueing does not panic");
         }
-        if first { queues.first.push_back(row) } else { queues.rest.push_back(row) }
+        if first {
+            queues.first.push_back(row)
+        } else {
+            queues.rest.push_back(row)
+        }
         let waiting = queues.first.len() + queues.rest.len();
         queues.pressure.waiting_max = queues.pressure.waiting_max.max(waiting);
         true

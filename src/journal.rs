@@ -402,7 +402,15 @@ impl Journal {
             }
         }
         let verifier = verify.map(Verifier::open).transpose()?;
-        Ok(Self { chains: Chain::of_mark(None), logs, out: out.map(Path::to_owned), from, verifier, written: BTreeMap::new(), failed: None })
+        Ok(Self {
+            chains: Chain::of_mark(None),
+            logs,
+            out: out.map(Path::to_owned),
+            from,
+            verifier,
+            written: BTreeMap::new(),
+            failed: None,
+        })
     }
 
     /// A journal that goes on in `out` behind `mark`, from the first epoch without one, as the leader of `term`.

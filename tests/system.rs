@@ -16,7 +16,7 @@ mod prefix;
 mod processes;
 #[path = "system/real_networks.rs"]
 mod real_networks;
-#[path = "system/standby.rs"]
-mod standby;
 #[path = "system/resume.rs"]
 mod resume;
+#[path = "system/standby.rs"]
+mod standby;

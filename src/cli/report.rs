@@ -98,7 +98,9 @@ pub(crate) fn run(summary: &RunSummary) {
         None => println!("started with the log's first epoch"),
     }
     match (summary.term, summary.took_over) {
-        (Some(term), Some(cause)) => println!("took over in term {term}: {}", if cause == Cause::Order { "the log ordered it" } else { "the leader's lease lapsed" }),
+        (Some(term), Some(cause)) => {
+            println!("took over in term {term}: {}", if cause == Cause::Order { "the log ordered it" } else { "the leader's lease lapsed" })
+        }
         (Some(term), None) if term > 0 => println!("led in term {term}"),
         (None, _) => println!("followed: {} epochs of streams equal to the leader's", grouped(summary.compared)),
         _ => {}

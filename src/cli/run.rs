@@ -91,7 +91,11 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<i32, Failed> {
 fn failed(error: RunError) -> Failed {
     let code = match &error {
         RunError::Journal(JournalError::Diverged(_)) | RunError::Differs(_) => EXIT_VERIFICATION,
-        RunError::Journal(_) | RunError::Checkpoint(_) | RunError::Superseded | RunError::Inbox(_) | RunError::Engine(gridflow::engine::EngineError::Start(_)) => EXIT_INTERNAL,
+        RunError::Journal(_)
+        | RunError::Checkpoint(_)
+        | RunError::Superseded
+        | RunError::Inbox(_)
+        | RunError::Engine(gridflow::engine::EngineError::Start(_)) => EXIT_INTERNAL,
         _ => return Failed::from(error),
     };
     Failed { code, error: error.into() }

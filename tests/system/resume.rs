@@ -255,11 +255,8 @@ fn cluster(log: &Path, state: &Path, processes: usize, more: &[&str]) -> Vec<Chi
     (0..processes)
         .map(|process| {
             let index = process.to_string();
-            let more: Vec<&str> = more
-                .iter()
-                .copied()
-                .chain(["--workers", "1", "--processes", &count, "--process", &index, "--hosts", &hosts])
-                .collect();
+            let more: Vec<&str> =
+                more.iter().copied().chain(["--workers", "1", "--processes", &count, "--process", &index, "--hosts", &hosts]).collect();
             command(log, state, &more).spawn().expect("the binary is built")
         })
         .collect()

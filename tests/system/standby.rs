@@ -211,7 +211,9 @@ fn a_standby_that_computes_something_else_says_where_and_the_log_raises_an_alarm
     let (changed, reading) = all
         .iter_mut()
         .skip(30)
-        .find_map(|(epoch, rows)| rows.iter_mut().find_map(|row| if let Input::Measurement(row) = row { Some((*epoch, row)) } else { None }))
+        .find_map(|(epoch, rows)| {
+            rows.iter_mut().find_map(|row| if let Input::Measurement(row) = row { Some((*epoch, row)) } else { None })
+        })
         .expect("there are readings");
     reading.value += 1;
     write_log(&other, &all);
