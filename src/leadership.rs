@@ -19,6 +19,10 @@ use gridflow_operators::decision::Stream;
 use crate::journal::Difference;
 use crate::running::{RunError, StateLock};
 
+/// What a term's file says behind the claimer's name of why it was claimed.
+const BY_ORDER: &str = ", by order";
+const BY_LAPSE: &str = ", the lease lapsed";
+
 /// Why a standby takes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub enum Cause {
@@ -33,7 +37,7 @@ pub enum Cause {
 struct Seen {
     /// The newest lease row: its epoch and term.
     lease: Option<(Epoch, u64)>,
-    /// The newest order to hand over that no later term has answered.
+    /// Whether an order to hand over stands that no later term has answered.
     ordered: bool,
     last: Epoch,
 }
@@ -107,7 +111,8 @@ impl Leadership {
             Err(error) => return Err(error),
         };
         let streams: Vec<&str> = Stream::ALL.iter().map(|stream| stream.name()).collect();
-        match Terms::claim(&self.out, &streams, &self.name) {
+        let who = format!("{}{}", self.name, if cause == Cause::Order { BY_ORDER } else { BY_LAPSE });
+        match Terms::claim(&self.out, &streams, &who) {
             Ok(terms) if terms.newest() == term => {
                 *self.won.lock().expect("claiming does not panic") = Some((terms.clone(), lock, cause));
                 *leads = Some(terms);
@@ -139,9 +144,11 @@ impl Leadership {
         self.superseded.load(Ordering::Relaxed)
     }
 
-    /// Whether the log orders to hand over.
-    pub(crate) fn is_ordered(&self) -> bool {
-        self.seen.lock().expect("looking does not panic").ordered
+    /// Whether the term after this process's was claimed because the log ordered it.
+    pub(crate) fn was_ordered(&self) -> Result<bool, LogError> {
+        let own = self.leads.lock().expect("claiming does not panic").as_ref().map_or(0, Terms::newest);
+        let next = Terms::load(&self.out)?.records().get(own as usize).map(|record| record.who.clone());
+        Ok(next.is_some_and(|who| who.ends_with(BY_ORDER)))
     }
 
     /// How often to renew the lease; `None` when there is none.

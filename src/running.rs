@@ -341,6 +341,10 @@ impl Keeper<'_> {
 impl Outlet for Keeper<'_> {
     fn sealed(&mut self, sealed: Sealed) -> bool {
         self.watch.sealed(&sealed);
+        if self.failed.lock().expect("keeping an error does not panic").is_some() {
+            // The run is about to stop: what comes until then is made again by the next.
+            return false;
+        }
         let kept = self.keep(sealed);
         self.check(kept) && !matches!(&self.role, Role::Leads(journal) if !journal.is_sound())
     }
@@ -473,7 +477,7 @@ pub fn run(config: &RunConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Resu
     })?;
     let handed_over = match failed.into_inner().expect("keeping an error does not panic") {
         // What was left to write is the later term's to write now.
-        Some(RunError::Superseded) if leadership.is_ordered() => true,
+        Some(RunError::Superseded) if leadership.was_ordered()? => true,
         Some(error) => return Err(error),
         None => false,
     };

@@ -61,6 +61,10 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<i32, Failed> {
     if let Some(place) = &arguments.fail_at {
         gridflow::failpoint::choose(place).map_err(Failed::usage)?;
     }
+    let name = &arguments.name;
+    if name.is_empty() || name.len() > 60 || !name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_') {
+        return Err(Failed::usage(format!("--name {name}: 1 to 60 letters, digits, `-` and `_`")));
+    }
     let config = RunConfig {
         log: arguments.from_log.clone(),
         state: arguments.state.clone(),
