@@ -192,7 +192,8 @@ impl Part {
     pub fn write(&self, dir: &Path) -> Result<u64, CheckpointError> {
         std::fs::create_dir_all(dir).map_err(io(dir, "create"))?;
         let path = dir.join(name(self.epoch, self.process));
-        let unnamed = path.with_extension("new");
+        // A leader and the one that takes over from it may be at the same epoch.
+        let unnamed = path.with_extension(format!("{}.new", std::process::id()));
         let bytes = self.bytes();
         let mut file = File::create(&unnamed).map_err(io(&unnamed, "create"))?;
         let (first, second) = bytes.split_at(bytes.len() / 2);
@@ -209,7 +210,8 @@ impl Part {
     }
 }
 
-/// Epochs of whole checkpoints in `dir`, ascending, each with the number of its processes; and all parts' paths.
+/// Epochs of whole checkpoints in `dir`, ascending, each with the number of its processes; and all parts' paths, unfinished
+/// ones too.
 fn list(dir: &Path) -> Result<(BTreeSet<(Epoch, usize)>, Vec<(Epoch, PathBuf)>), CheckpointError> {
     let entries = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Default::default()),
@@ -219,7 +221,15 @@ fn list(dir: &Path) -> Result<(BTreeSet<(Epoch, usize)>, Vec<(Epoch, PathBuf)>),
     let mut parts = Vec::new();
     for entry in entries {
         let entry = entry.map_err(io(dir, "list"))?;
-        if let Some((epoch, process, processes)) = entry.file_name().to_str().and_then(parse_name) {
+        let file_name = entry.file_name();
+        let file_name = file_name.to_str().unwrap_or_default();
+        if let Some(epoch) =
+            file_name.strip_suffix(".new").and_then(|name| name.strip_prefix("checkpoint-")?.split('-').next()?.parse().ok())
+        {
+            // A part that was never finished.
+            parts.push((epoch, entry.path()));
+        }
+        if let Some((epoch, process, processes)) = parse_name(file_name) {
             found.entry((epoch, processes)).or_default().insert(process);
             parts.push((epoch, entry.path()));
         }
@@ -236,7 +246,11 @@ pub fn tidy(dir: &Path) -> Result<(), CheckpointError> {
     let (whole, parts) = list(dir)?;
     let Some((oldest, _)) = whole.iter().rev().nth(1) else { return Ok(()) };
     for (_, path) in parts.iter().filter(|(epoch, _)| epoch < oldest) {
-        std::fs::remove_file(path).map_err(io(path, "remove"))?;
+        match std::fs::remove_file(path) {
+            // Whoever took over tidies up too.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            removed => removed.map_err(io(path, "remove"))?,
+        }
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Which of several processes that run one state writes its outputs: the leader of the newest term.
 //!
-//! The leader has a lease: a row it renews in the input log. A standby follows the log, computes what the leader does,
+//! The leader has a lease: a row it renews in the input log as it reads on, each third of the lease's length. A standby follows the log, computes what the leader does,
 //! and compares. It takes over when the log orders it (`OperatorCommand` `HandOver`) or when the lease lapses, both read
 //! from the log alone: a lease lapses at the first epoch more than its length behind its newest row. Taking over is the
 //! claim of the next term, which fences what the leader before it may still write (see the terms of the log). A leader
@@ -8,7 +8,7 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use gridflow_inputs::input::{CommandKind, EngineFact, EngineFactKind};
 use gridflow_inputs::log::inbox::{InboxError, post};
@@ -81,18 +81,37 @@ pub(crate) struct Leadership {
     /// Set when the outlet is to begin writing, taken by it.
     won: Mutex<Option<(Terms, StateLock, Cause)>>,
     superseded: AtomicBool,
+    /// Epoch at which the lease was renewed last.
+    renewed: AtomicU64,
 }
 
 impl Leadership {
     pub(crate) fn new(log: PathBuf, state: PathBuf, name: String, lease_ms: Option<u64>, leads: Option<Terms>) -> Self {
         let out = state.join(crate::running::OUT);
         let won = Mutex::new(None);
-        Self { log, out, state, name, lease_ms, seen: Mutex::default(), leads: Mutex::new(leads), won, superseded: AtomicBool::new(false) }
+        Self {
+            log,
+            out,
+            state,
+            name,
+            lease_ms,
+            seen: Mutex::default(),
+            leads: Mutex::new(leads),
+            won,
+            superseded: AtomicBool::new(false),
+            renewed: AtomicU64::new(0),
+        }
     }
 
-    /// Takes notice of an epoch of the log.
-    pub(crate) fn see(&self, batch: &EpochBatch) {
+    /// Takes notice of an epoch of the log, and renews the lease when that is due.
+    pub(crate) fn see(&self, batch: &EpochBatch) -> Result<(), RunError> {
         self.seen.lock().expect("looking does not panic").take(batch);
+        let due = |lease_ms: u64| batch.epoch >= self.renewed.load(Ordering::Relaxed).saturating_add(lease_ms / 3);
+        if self.lease_ms.is_some_and(due) {
+            self.renewed.store(batch.epoch, Ordering::Relaxed);
+            self.renew()?;
+        }
+        Ok(())
     }
 
     /// At the end of the log, when nothing newer is known: takes over where the log says so.
@@ -151,13 +170,8 @@ impl Leadership {
         Ok(next.is_some_and(|who| who.ends_with(BY_ORDER)))
     }
 
-    /// How often to renew the lease; `None` when there is none.
-    pub(crate) fn renewal_ms(&self) -> Option<u64> {
-        self.lease_ms.map(|lease_ms| (lease_ms / 3).max(1))
-    }
-
     /// Renews the lease, if this process leads.
-    pub(crate) fn renew(&self) -> Result<(), RunError> {
+    fn renew(&self) -> Result<(), RunError> {
         let term = match &*self.leads.lock().expect("claiming does not panic") {
             Some(terms) if self.lease_ms.is_some() && !self.is_superseded() => terms.newest(),
             _ => return Ok(()),

@@ -200,8 +200,11 @@ impl Iterator for Tail<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let next = self.reader.lock().expect("one reader").next();
-            if let Some(Ok(batch)) = &next {
-                self.leadership.see(batch);
+            if let Some(Ok(batch)) = &next
+                && let Err(error) = self.leadership.see(batch)
+            {
+                *self.failed.lock().expect("keeping an error does not panic") = Some(error);
+                return None;
             }
             if next.is_some() || self.stop.load(Ordering::Relaxed) {
                 return next;
@@ -350,6 +353,9 @@ impl Outlet for Keeper<'_> {
     }
 
     fn saved(&mut self, share: Share) -> bool {
+        if self.failed.lock().expect("keeping an error does not panic").is_some() {
+            return false;
+        }
         if let (0, Role::Leads(journal)) = (share.worker, &mut self.role) {
             match journal.mark() {
                 Ok(mark) => self.mark = Some(mark),
@@ -431,17 +437,13 @@ pub fn run(config: &RunConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Resu
     };
     let metrics = Metrics::start();
     let fed = Mutex::new(None);
-    let done = AtomicBool::new(false);
     let (report, role, took_over, compared) = std::thread::scope(|scope| {
         let spawn = |name: &str| std::thread::Builder::new().name(format!("gridflow:{name}"));
         let refused = |error: std::io::Error| EngineError::Start(error.to_string());
         // One checkpoint may be waiting while another is written; more would mean that the disk cannot keep up.
         let (parts, to_write) = bounded::<Part>(1);
-        let (writer, leadership, failed, done) = (&writer, &leadership, &failed, &done);
+        let (writer, leadership, failed) = (&writer, &leadership, &failed);
         spawn("checkpoint").spawn_scoped(scope, move || to_write.into_iter().for_each(|part| writer.write(&part))).map_err(refused)?;
-        if let Some(renewal_ms) = leadership.renewal_ms() {
-            spawn("lease").spawn_scoped(scope, move || renew(leadership, renewal_ms, done, failed)).map_err(refused)?;
-        }
         let mut keeper = Keeper {
             watch,
             region: &region,
@@ -472,7 +474,6 @@ pub fn run(config: &RunConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Resu
             keeper.check(agreed);
         }
         keeper.parts = None;
-        done.store(true, Ordering::Relaxed);
         Ok::<_, RunError>((report, keeper.role, keeper.took_over, keeper.compared))
     })?;
     let handed_over = match failed.into_inner().expect("keeping an error does not panic") {
@@ -521,22 +522,6 @@ pub fn run(config: &RunConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Resu
         metrics: metrics.summary(totals.rows - before.rows),
         state_bytes: report.state_bytes,
     })
-}
-
-/// Renews the lease until the run is done.
-fn renew(leadership: &Leadership, renewal_ms: u64, done: &AtomicBool, failed: &Mutex<Option<RunError>>) {
-    let watch = Stopwatch::start();
-    let mut due = Duration::ZERO;
-    while !done.load(Ordering::Relaxed) {
-        if watch.elapsed() >= due {
-            if let Err(error) = leadership.renew() {
-                failed.lock().expect("keeping an error does not panic").get_or_insert(error);
-                return;
-            }
-            due = watch.elapsed() + Duration::from_millis(renewal_ms);
-        }
-        std::thread::sleep(POLL);
-    }
 }
 
 /// The log from behind the epoch the state was made up to, which must be in it.

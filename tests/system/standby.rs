@@ -19,8 +19,8 @@ use crate::support::{changelog, epochs, record_demo, replay_into, scratch, worke
 
 /// Seconds of the region in a second.
 const PACE: &str = "20";
-/// Length of the lease: of the region's time, a second and a half of ours.
-const LEASE_MS: &str = "30000";
+/// Length of the lease, of the region's time: three seconds of ours.
+const LEASE_MS: &str = "60000";
 
 struct Region {
     dir: tempfile::TempDir,
