@@ -19,12 +19,13 @@ use gridflow_operators::solver::{Pool, SolverInput, solver};
 use gridflow_operators::state::Registry;
 use gridflow_operators::telemetry::{TelemetryOutput, telemetry};
 use timely::dataflow::operators::Concat;
+use timely::dataflow::operators::core::OkErr;
 use timely::dataflow::operators::vec::{Filter, Map};
 
 /// What observing gives.
 pub struct Observed<'scope> {
     /// Streams that wait for no solver: topology, window, kpi, rejected, late, alarm, gap.
-    pub accounts: Changes<'scope, Output>,
+    pub accounts: Rows<'scope, (Output, i64)>,
     /// Streams of the estimator: estimate, `estimate_residual`, `estimate_audit`.
     pub estimates: Changes<'scope, Output>,
     /// Of the estimator.
@@ -68,7 +69,15 @@ pub fn build<'scope>(
     pool: &Pool,
     registry: &Registry,
 ) -> Observed<'scope> {
-    let told = telemetry(batches, registry);
+    // Rows for streams and parts of accounts are almost all there is: they are moved apart, not copied for each reader.
+    let (rows_of_sensors, told) = telemetry(batches, registry).ok_err::<Vec<_>, _, Vec<_>, _, _>(|told| match told {
+        TelemetryOutput::Row(row, change) => Ok((row, change)),
+        told => Err(told),
+    });
+    let (partials, told) = told.ok_err::<Vec<_>, _, Vec<_>, _, _>(|told| match told {
+        TelemetryOutput::Partial(partial) => Ok(AccountInput::Partial(partial)),
+        told => Err(told),
+    });
     let drawn = islands(
         feed.clone().flat_map(|feed| match feed {
             Feed::Row(row) => match row.input {
@@ -84,23 +93,16 @@ pub fn build<'scope>(
         registry,
     );
 
-    let partials = told.clone().flat_map(|told| match told {
-        TelemetryOutput::Partial(partial) => Some(AccountInput::Partial(partial)),
-        _ => None,
-    });
     let clocks = feed.clone().flat_map(|feed| match feed {
         Feed::Clock(clock) => Some(AccountInput::Clock(clock)),
         feed => region_of(feed).map(|(worker, region)| AccountInput::Lateness(worker, region.lateness_scada_ms)),
     });
-    let summed = changes(accounts(partials.concat(clocks), registry));
-    let figures = summed.clone().flat_map(|row| match row {
-        Output::Kpi(row) => Some((row.zone, row)),
-        _ => None,
+    let (figures, summed) = accounts(partials.concat(clocks), registry).ok_err::<Vec<_>, _, Vec<_>, _, _>(|(row, change)| match row {
+        Output::Kpi(row) => Ok((row, change)),
+        row => Err((row, change)),
     });
-    let rows_of_sensors = told.clone().flat_map(|told| match told {
-        TelemetryOutput::Row(row, change) => Some((row, change)),
-        _ => None,
-    });
+    let rows_of_figures = figures.clone().map(|(row, change)| (row.into(), change));
+    let figures = changes(figures.map(|(row, change)| ((row.zone, row), change)));
     let rows_of_islands = drawn.clone().flat_map(|drawn| match drawn {
         IslandOutput::Row(row, change) => Some((row, change)),
         _ => None,
@@ -163,7 +165,7 @@ pub fn build<'scope>(
     });
     let states = states.map(|(island, row): (IslandId, Estimate)| (island, GridRow::Estimate(row)));
     Observed {
-        accounts: summed.concat(changes(rows_of_sensors)).concat(changes(rows_of_islands)),
+        accounts: summed.concat(rows_of_figures).concat(rows_of_sensors).concat(rows_of_islands),
         estimates: estimation_rows.clone().filter(|row| !matches!(row, Output::Outcome(_))).concat(audited),
         outcomes: estimation_rows.filter(|row| matches!(row, Output::Outcome(_))),
         figures,

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use gridflow_inputs::log::EpochBatch;
 use gridflow_operators::facts::facts;
-use gridflow_operators::grid::changes;
 use gridflow_operators::hygiene::hygiene;
 use gridflow_operators::kept::region;
-use gridflow_operators::seal::{Sealed, seal};
+use gridflow_operators::seal::{Sealed, seal, seal_at_own_epochs};
 use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::solver::Pool;
 use gridflow_operators::state::Registry;
-use timely::dataflow::operators::Concatenate;
+use timely::dataflow::operators::{Concat, Concatenate};
 
 use crate::{decide, observe, predict};
 
@@ -51,19 +50,21 @@ pub fn build<'scope>(
     let scope = feed.scope();
     let (feed, refused) = hygiene(feed);
     let region = region(feed.clone(), registry);
-    let told = changes(facts(feed.clone(), registry));
+    let told = facts(feed.clone(), registry);
     let observed = observe::build(feed.clone(), batches, region.clone(), &pools.stability, registry);
     let predicted = predict::build(feed.clone(), region.clone(), observed.figures.clone(), &pools.economy, registry);
     let decided = decide::build(feed, region, &observed, predicted.forecasts.clone(), leads, pools, registry);
 
     let outcomes = observed.outcomes.concat(predicted.outcomes).concat(decided.outcomes);
-    let groups: [(&str, Changes<'scope, _>); 6] = [
-        ("Seal accounts", observed.accounts.concat(changes(refused)).concat(told)),
+    let accounts = observed.accounts.concat(refused).concat(told);
+    let groups: [(&str, Changes<'scope, _>); 5] = [
         ("Seal estimates", observed.estimates),
         ("Seal forecasts", predicted.rows),
         ("Seal stability", decided.stability),
         ("Seal decisions", decided.decisions),
         ("Seal outcomes", outcomes),
     ];
-    scope.concatenate(groups.map(|(name, rows)| seal(rows, name, registry, take.clone())))
+    let sealed = seal_at_own_epochs(accounts, "Seal accounts", registry, take.clone());
+    let others = groups.map(|(name, rows)| seal(rows, name, registry, take.clone()));
+    scope.concatenate(others.into_iter().chain([sealed]))
 }

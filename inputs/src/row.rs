@@ -153,13 +153,22 @@ pub trait Record: Canonical + Ord + Clone + Debug {
 }
 
 /// Appends `value` as zigzag LEB128.
+#[inline]
 pub fn write_integer(value: i64, out: &mut Vec<u8>) {
     let mut rest = ((value << 1) ^ (value >> 63)) as u64;
-    while rest >= 0x80 {
-        out.push(rest as u8 | 0x80);
-        rest >>= 7;
+    if rest < 0x80 {
+        out.push(rest as u8);
+        return;
     }
-    out.push(rest as u8);
+    // Put together aside: growing `out` byte by byte was a tenth of what the journal took.
+    let (mut bytes, mut length) = ([0; 10], 0);
+    while rest >= 0x80 {
+        bytes[length] = rest as u8 | 0x80;
+        rest >>= 7;
+        length += 1;
+    }
+    bytes[length] = rest as u8;
+    out.extend_from_slice(&bytes[..=length]);
 }
 
 /// Takes a zigzag LEB128 integer off the front of `from`; a form that is not the shortest is refused.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use gridflow_inputs::Epoch;
+use timely::ExchangeData;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
@@ -33,18 +34,48 @@ pub fn seal<'scope>(
     changes: Changes<'scope, Output>,
     name: &str,
     registry: &Registry,
+    take: impl FnMut(Sealed) + 'static,
+) -> Rows<'scope, ()> {
+    // A relational operator's updates go by their own epochs, whatever message they came in.
+    seal_rows(changes.inner, name, registry, |(row, epoch, change), _| (epoch, (row, change)), take)
+}
+
+/// The same for rows that are told at the epoch they belong to, as sealed operators do.
+pub fn seal_at_own_epochs<'scope>(
+    rows: Rows<'scope, (Output, i64)>,
+    name: &str,
+    registry: &Registry,
+    take: impl FnMut(Sealed) + 'static,
+) -> Rows<'scope, ()> {
+    seal_rows(rows, name, registry, |change, epoch| (epoch, change), take)
+}
+
+fn seal_rows<'scope, D: ExchangeData>(
+    rows: Rows<'scope, D>,
+    name: &str,
+    registry: &Registry,
+    at: impl Fn(D, Epoch) -> (Epoch, (Output, i64)) + 'static,
     mut take: impl FnMut(Sealed) + 'static,
 ) -> Rows<'scope, ()> {
     let resumed = registry.resumed();
-    let pact = Exchange::new(|_: &(Output, Epoch, i64)| 0);
-    changes.inner.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(pact, name, move |capability, _| {
+    let pact = Exchange::new(|_: &D| 0);
+    rows.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(pact, name, move |capability, _| {
         // No rows leave here, so no capability is held; the frontier follows the input's.
         drop(capability);
         let mut held: BTreeMap<Epoch, Vec<(Output, i64)>> = BTreeMap::new();
         move |(input, frontier), _output| {
-            input.for_each_time(|_, batches| {
-                for (row, epoch, change) in batches.flat_map(|batch| batch.drain(..)) {
-                    held.entry(epoch).or_default().push((row, change));
+            input.for_each_time(|time, batches| {
+                let message = *time.time();
+                let mut of_message = held.remove(&message).unwrap_or_default();
+                for batch in batches {
+                    of_message.reserve(batch.len());
+                    for row in batch.drain(..) {
+                        let (epoch, change) = at(row, message);
+                        if epoch == message { of_message.push(change) } else { held.entry(epoch).or_default().push(change) }
+                    }
+                }
+                if !of_message.is_empty() {
+                    held.insert(message, of_message);
                 }
             });
             let frontier = frontier.frontier();
@@ -57,15 +88,14 @@ pub fn seal<'scope>(
                     continue;
                 }
                 differential_dataflow::consolidation::consolidate(&mut rows);
-                // Consolidation sorts by row, and rows sort by stream first.
-                let mut rows = rows.into_iter().peekable();
-                while let Some(stream) = rows.peek().map(|(row, _)| row.stream()) {
-                    let mut of_stream = Vec::new();
-                    while let Some(row) = rows.next_if(|(row, _)| row.stream() == stream) {
-                        of_stream.push(row);
-                    }
-                    take(Sealed { stream, epoch, rows: of_stream });
+                // Consolidation sorts by row, and rows sort by stream first: cut from the end, nothing is moved twice.
+                let mut streams = Vec::new();
+                while let Some(stream) = rows.last().map(|(row, _)| row.stream()) {
+                    let first = rows.partition_point(|(row, _)| row.stream() < stream);
+                    let of_stream = if first == 0 { std::mem::take(&mut rows) } else { rows.split_off(first) };
+                    streams.push(Sealed { stream, epoch, rows: of_stream });
                 }
+                streams.into_iter().rev().for_each(&mut take);
             }
         }
     })
