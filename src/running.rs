@@ -190,7 +190,9 @@ struct Tail<'a> {
     until_end: bool,
     stop: &'a AtomicBool,
     leadership: &'a Leadership,
-    /// Raised when taking over failed.
+    /// Raised when results can't be kept: no more is read then.
+    halted: &'a AtomicBool,
+    /// Why reading ended early.
     failed: &'a Mutex<Option<RunError>>,
 }
 
@@ -206,7 +208,7 @@ impl Iterator for Tail<'_> {
                 *self.failed.lock().expect("keeping an error does not panic") = Some(error);
                 return None;
             }
-            if next.is_some() || self.stop.load(Ordering::Relaxed) {
+            if next.is_some() || self.stop.load(Ordering::Relaxed) || self.halted.load(Ordering::Relaxed) {
                 return next;
             }
             if let Err(error) = self.leadership.at_end() {
@@ -274,6 +276,7 @@ struct Keeper<'a> {
     shares: Vec<Share>,
     parts: Option<Sender<Part>>,
     writer: &'a Writer,
+    halted: &'a AtomicBool,
     failed: &'a Mutex<Option<RunError>>,
 }
 
@@ -343,6 +346,20 @@ impl Keeper<'_> {
 
 impl Outlet for Keeper<'_> {
     fn sealed(&mut self, sealed: Sealed) -> bool {
+        let kept = self.take(sealed);
+        self.halted.fetch_or(!kept, Ordering::Relaxed);
+        kept
+    }
+
+    fn saved(&mut self, share: Share) -> bool {
+        let kept = self.gather(share);
+        self.halted.fetch_or(!kept, Ordering::Relaxed);
+        kept
+    }
+}
+
+impl Keeper<'_> {
+    fn take(&mut self, sealed: Sealed) -> bool {
         self.watch.sealed(&sealed);
         if self.failed.lock().expect("keeping an error does not panic").is_some() {
             // The run is about to stop: what comes until then is made again by the next.
@@ -352,7 +369,8 @@ impl Outlet for Keeper<'_> {
         self.check(kept) && !matches!(&self.role, Role::Leads(journal) if !journal.is_sound())
     }
 
-    fn saved(&mut self, share: Share) -> bool {
+    /// Puts a checkpoint together when the shares of all workers are there.
+    fn gather(&mut self, share: Share) -> bool {
         if self.failed.lock().expect("keeping an error does not panic").is_some() {
             return false;
         }
@@ -427,7 +445,8 @@ pub fn run(config: &RunConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Resu
 
     let reader = Mutex::new(reader);
     let failed: Mutex<Option<RunError>> = Mutex::default();
-    let tail = Tail { reader: &reader, until_end: config.until_end, stop, leadership: &leadership, failed: &failed };
+    let halted = AtomicBool::new(false);
+    let tail = Tail { reader: &reader, until_end: config.until_end, stop, leadership: &leadership, halted: &halted, failed: &failed };
     let writer = Writer {
         dir: checkpoints,
         first_process: process.0 == 0,
@@ -459,6 +478,7 @@ pub fn run(config: &RunConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Resu
             shares: Vec::new(),
             parts: Some(parts),
             writer,
+            halted: &halted,
             failed,
         };
         let first_fed = |_: &EpochBatch| {
