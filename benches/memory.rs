@@ -55,9 +55,10 @@ fn feed(config: WorkloadConfig, mut give: impl FnMut(EpochBatch) -> bool) {
     for arrivals in Generator::new(config).expect("the options describe a workload") {
         arrivals.records.iter().for_each(|record| epochs.take(record, &mut |batch| more &= give(batch)));
         if !more {
-            break;
+            return;
         }
     }
+    epochs.end(&mut |batch| more = give(batch));
 }
 
 /// Most bytes of each part at the end of a minute.
