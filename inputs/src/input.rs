@@ -165,7 +165,7 @@ crate::record! {
         range_min: i64,
         /// Greatest plausible value.
         range_max: i64,
-        /// Its feeder.
+        /// Number of the bus it sits at or below. Its feeder is the one that bus is assigned to; where none is, that of this number.
         feeder: FeederId,
         /// Its zone.
         zone: ZoneId,

@@ -186,7 +186,7 @@ impl Region {
 /// What was fed: rows for the accounts, batches for telemetry.
 #[derive(Clone)]
 enum Fed {
-    Feed(Feed),
+    Feed(Box<Feed>),
     Batch(Arc<EpochBatch>),
 }
 
@@ -199,11 +199,14 @@ fn wire(fed: Rows<'_, Fed>) -> Rows<'_, Tell> {
         _ => None,
     });
     let clocks = fed.flat_map(|fed| match fed {
-        Fed::Feed(Feed::Everywhere(worker, Sequenced { input: Input::Region(row), .. })) => {
-            Some(AccountInput::Lateness(worker, row.lateness_scada_ms))
-        }
-        Fed::Feed(Feed::Clock(clock)) => Some(AccountInput::Clock(clock)),
-        _ => None,
+        Fed::Feed(feed) => match *feed {
+            Feed::Everywhere(worker, Sequenced { input: Input::Region(row), .. }) => {
+                Some(AccountInput::Lateness(worker, row.lateness_scada_ms))
+            }
+            Feed::Clock(clock) => Some(AccountInput::Clock(clock)),
+            _ => None,
+        },
+        Fed::Batch(_) => None,
     });
     let summed = accounts(partials.concat(clocks), &registry).map(|(row, change)| Tell::Row(row, change));
     let told = told.flat_map(|told| match told {
@@ -224,9 +227,11 @@ fn tell(log: &Log, workers: usize) -> BTreeMap<Epoch, Vec<Tell>> {
         let index = worker as u64;
         let mut mine = vec![Fed::Batch(Arc::new(EpochBatch::new(epoch, rows.iter().cloned())))];
         let ticks = rows.iter().filter_map(|row| if let Input::Tick(tick) = row { Some(tick.clone()) } else { None }).collect();
-        mine.push(Fed::Feed(Feed::Clock(Clock { worker: index, ticks })));
+        mine.push(Fed::Feed(Box::new(Feed::Clock(Clock { worker: index, ticks }))));
         let everywhere = rows.iter().filter(|row| matches!(row, Input::Region(_)));
-        mine.extend(everywhere.map(|row| Fed::Feed(Feed::Everywhere(index, Sequenced { epoch: 0, sequence: 0, input: row.clone() }))));
+        mine.extend(
+            everywhere.map(|row| Fed::Feed(Box::new(Feed::Everywhere(index, Sequenced { epoch: 0, sequence: 0, input: row.clone() })))),
+        );
         mine
     };
     run(workers, &epochs, share, wire)

@@ -1,7 +1,7 @@
 //! Telemetry case by case: what storms seldom reach, each with its expected answer spelled out.
 
 use gridflow_inputs::ids::{FeederId, ZoneId};
-use gridflow_inputs::input::{Measurement, Quality, Quantity, Sensor};
+use gridflow_inputs::input::{Measurement, Quality, Quantity, Sensor, Tick, Timer};
 use gridflow_inputs::network::{EquipmentKind, Generator};
 use gridflow_inputs::{Epoch, Input};
 use gridflow_operators::decision::{AlarmKind, Kpi, Measure, Output, Window, WindowScope};
@@ -159,4 +159,29 @@ fn a_stuck_sensor_is_kept_from_solvers_until_it_moves_or_is_corrected() {
     later.push((102, vec![at(last + 1, 39, 0).into()]));
     let moved = end(&log(900_000, later));
     assert_eq!((alarms(&moved), newest(&moved)), (vec![], vec![(last + 1, 39)]));
+}
+
+// REQ: DQ-02
+#[test]
+fn a_source_whose_clock_is_wrong_is_named_until_it_is_right_and_holds_back_nobody() {
+    let tick = |seconds: i64| Input::from(Tick { timer: Timer::Estimate, event_ms: BEGIN + seconds * 1_000 });
+    let other = sensor(2, Quantity::ActiveLoad, EquipmentKind::Load, 2, 1, 1);
+    let ahead = |from: i64, shift: i64| (from..from + 20).map(|second| Input::from(at(second + shift, second % 7, 0))).collect::<Vec<_>>();
+    let mut wrong = ahead(0, 1_000);
+    wrong.extend([reading(2, BEGIN + 10_000, 3).into(), tick(20)]);
+    let mut right = ahead(100, 0);
+    right.push(tick(120));
+    let log = log(60_000, vec![(1, vec![load_sensor().into(), other.into()]), (20, wrong), (120, right), (200, vec![])]);
+    let alarms = |picture: &Picture| -> Vec<(AlarmKind, u32)> {
+        let rows = picture.outputs.0.keys().filter_map(|row| if let Output::Alarm(row) = row { Some((row.kind, row.id)) } else { None });
+        rows.filter(|(kind, _)| *kind == AlarmKind::Clock).collect()
+    };
+    for workers in 1..3 {
+        let pictures = sums(&log, workers);
+        assert_eq!(pictures, crate::telemetry_reference::pictures(&log));
+        // Sensor 1 is of source 11. That the source of sensor 2 falls silent holds back no window.
+        assert_eq!(alarms(&pictures[2]), [(AlarmKind::Clock, 11)]);
+        assert_eq!(alarms(&pictures[3]), []);
+        assert_eq!(windows(&pictures[4], WindowScope::Sensor).len(), 2);
+    }
 }

@@ -96,7 +96,7 @@ fn readers_that_follow_a_writer_never_err_and_never_skip() {
                             while let Some(batch) = reader.next() {
                                 let batch = batch.unwrap();
                                 let expected: Vec<_> = (0u32..).zip(rows(batch.epoch)).collect();
-                                assert!(batch.rows == expected, "other rows in epoch {}", batch.epoch);
+                                assert!(batch.iter().collect::<Vec<_>>() == expected, "other rows in epoch {}", batch.epoch);
                                 found.push(batch.epoch);
                                 read += 1;
                                 if read % patience == 0 {
