@@ -18,8 +18,8 @@ use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::solver::{Pool, SolverInput, solver};
 use gridflow_operators::state::Registry;
 use gridflow_operators::telemetry::{TelemetryOutput, telemetry};
-use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::{Filter, Map};
+use timely::dataflow::operators::{Concat, OkErr};
 
 /// What observing gives.
 pub struct Observed<'scope> {
@@ -61,6 +61,7 @@ pub(crate) fn shared_region<'scope>(region: Changes<'scope, (u64, Region)>) -> R
 }
 
 /// Wires observation.
+#[allow(clippy::result_large_err, reason = "no errors: one of two ways a row goes")]
 pub fn build<'scope>(
     feed: Rows<'scope, Feed>,
     batches: Rows<'scope, Arc<EpochBatch>>,
@@ -68,7 +69,15 @@ pub fn build<'scope>(
     pool: &Pool,
     registry: &Registry,
 ) -> Observed<'scope> {
-    let told = telemetry(batches, registry);
+    // Parted, not filtered by each reader: every reader more would be given a copy of all windows of sensors.
+    let (rows_of_sensors, told) = telemetry(batches, registry).ok_err::<Vec<_>, _, Vec<_>, _, _>(|told| match told {
+        TelemetryOutput::Row(row, change) => Ok((row, change)),
+        told => Err(told),
+    });
+    let (partials, told) = told.ok_err::<Vec<_>, _, Vec<_>, _, _>(|told| match told {
+        TelemetryOutput::Partial(partial) => Ok(AccountInput::Partial(partial)),
+        told => Err(told),
+    });
     let drawn = islands(
         feed.clone().flat_map(|feed| match feed {
             Feed::Row(row) => match row.input {
@@ -84,10 +93,6 @@ pub fn build<'scope>(
         registry,
     );
 
-    let partials = told.clone().flat_map(|told| match told {
-        TelemetryOutput::Partial(partial) => Some(AccountInput::Partial(partial)),
-        _ => None,
-    });
     let clocks = feed.clone().flat_map(|feed| match feed {
         Feed::Clock(clock) => Some(AccountInput::Clock(clock)),
         feed => region_of(feed).map(|(worker, region)| AccountInput::Lateness(worker, region.lateness_scada_ms)),
@@ -95,10 +100,6 @@ pub fn build<'scope>(
     let summed = changes(accounts(partials.concat(clocks), registry));
     let figures = summed.clone().flat_map(|row| match row {
         Output::Kpi(row) => Some((row.zone, row)),
-        _ => None,
-    });
-    let rows_of_sensors = told.clone().flat_map(|told| match told {
-        TelemetryOutput::Row(row, change) => Some((row, change)),
         _ => None,
     });
     let rows_of_islands = drawn.clone().flat_map(|drawn| match drawn {

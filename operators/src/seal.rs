@@ -41,10 +41,12 @@ pub fn seal<'scope>(
         // No rows leave here, so no capability is held; the frontier follows the input's.
         drop(capability);
         let mut held: BTreeMap<Epoch, Vec<(Output, i64)>> = BTreeMap::new();
+        // The memory of an epoch that was sealed, for the next: a hundred thousand windows fall due in one.
+        let mut spare: Vec<(Output, i64)> = Vec::new();
         move |(input, frontier), _output| {
             input.for_each_time(|_, batches| {
                 for (row, epoch, change) in batches.flat_map(|batch| batch.drain(..)) {
-                    held.entry(epoch).or_default().push((row, change));
+                    held.entry(epoch).or_insert_with(|| std::mem::take(&mut spare)).push((row, change));
                 }
             });
             let frontier = frontier.frontier();
@@ -58,13 +60,16 @@ pub fn seal<'scope>(
                 }
                 differential_dataflow::consolidation::consolidate(&mut rows);
                 // Consolidation sorts by row, and rows sort by stream first.
-                let mut rows = rows.into_iter().peekable();
-                while let Some(stream) = rows.peek().map(|(row, _)| row.stream()) {
-                    let mut of_stream = Vec::new();
-                    while let Some(row) = rows.next_if(|(row, _)| row.stream() == stream) {
-                        of_stream.push(row);
-                    }
-                    take(Sealed { stream, epoch, rows: of_stream });
+                let lengths: Vec<usize> = rows.chunk_by(|one, next| one.0.stream() == next.0.stream()).map(<[_]>::len).collect();
+                let mut left = rows.drain(..);
+                for length in lengths {
+                    let rows: Vec<_> = left.by_ref().take(length).collect();
+                    let Some(stream) = rows.first().map(|(row, _)| row.stream()) else { continue };
+                    take(Sealed { stream, epoch, rows });
+                }
+                drop(left);
+                if rows.capacity() > spare.capacity() {
+                    spare = rows;
                 }
             }
         }
