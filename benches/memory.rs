@@ -3,8 +3,9 @@
 //! `cargo bench --bench memory` first feeds telemetry and accounts alone at a period of 10 s until every revisable minute
 //! is full (ten minutes of lateness), and tells the most bytes of each part at the end of a minute. Then it feeds the
 //! engine in this process from the generator, as fast as it takes it, and reads its resident memory once an hour of
-//! event time. The first hour fills windows and is not judged. Fails above 1 kB a sensor with one-minute windows, or
-//! when memory ever is 5 % above what it was after the first hour. A day is `-- --hours 24`; the default is three hours.
+//! event time. Two hours warm up: windows of an hour are told for the first time in the second. Fails above 1 kB a sensor
+//! with one-minute windows, or when memory ever is 5 % above what it was after these. A day is `-- --hours 24`; the
+//! default is four hours.
 
 #![allow(clippy::print_stdout, reason = "its purpose")]
 
@@ -29,6 +30,8 @@ const HOUR_MS: u64 = 3_600_000;
 const MINUTE_MS: u64 = 60_000;
 /// Until every revisable minute is full: ten of lateness, and the one that fills.
 const FULL_MINUTES: u32 = 13;
+/// Hours until all that windows ever take is taken.
+const WARM_UP: usize = 2;
 /// Epochs made ahead of the engine.
 const AHEAD: usize = 16;
 
@@ -38,7 +41,7 @@ struct Arguments {
     #[arg(long, hide = true)]
     bench: bool,
     /// Hours of event time.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(3..))]
     hours: u32,
     /// Number of sensors.
     #[arg(long, default_value_t = 100_000)]
@@ -111,10 +114,11 @@ fn hourly(config: WorkloadConfig) -> Vec<u64> {
     samples
 }
 
-/// How much the greatest sample is above the first.
+/// How much the greatest sample is above that at the end of the warm-up.
 fn growth(samples: &[u64]) -> f64 {
-    let most = samples.iter().max().expect("there is an hour");
-    *most as f64 / samples[0] as f64 - 1.0
+    let warm = &samples[WARM_UP - 1..];
+    let most = warm.iter().max().expect("there is an hour");
+    *most as f64 / warm[0] as f64 - 1.0
 }
 
 fn main() {
@@ -123,7 +127,7 @@ fn main() {
         let small = WorkloadConfig { minutes: 61, sensors: 20, period_ms: 60_000, epoch_ms: 60_000, ..WorkloadConfig::default() };
         assert_eq!(hourly(small).len(), 1);
         assert!(bytes_by_part(WorkloadConfig { minutes: 2, sensors: 50, ..small })["minutes"] > 0);
-        assert!((growth(&[100, 90, 110]) - 0.1).abs() < 1e-9);
+        assert!((growth(&[70, 100, 90, 110]) - 0.1).abs() < 1e-9);
         return;
     }
     let arguments = Arguments::parse();
@@ -138,7 +142,7 @@ fn main() {
     println!("resident memory, {} hours of event time, a reading every {} s:", arguments.hours, arguments.period_ms / 1_000);
     let samples = hourly(WorkloadConfig { minutes: arguments.hours * 60 + 1, period_ms: arguments.period_ms, ..config });
     let growth = growth(&samples);
-    println!("  at most {:.1} % above the first hour", growth * 100.0);
+    println!("  at most {:.1} % above the end of the warm-up", growth * 100.0);
     // REQ: PLAT-10, ING-11
     assert!(minutes <= 1_000, "{minutes} bytes a sensor");
     assert!(growth < 0.05, "memory grew by {:.1} %", growth * 100.0);
