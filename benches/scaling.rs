@@ -40,8 +40,8 @@ struct Arguments {
     /// Numbers of workers.
     #[arg(long, value_delimiter = ',', default_value = "1,2,4")]
     workers: Vec<usize>,
-    /// Seconds of each paced run.
-    #[arg(long, default_value_t = 60)]
+    /// Seconds of each paced run; beyond 65 a minute's windows of all sensors fall due in it, in one epoch.
+    #[arg(long, default_value_t = 150)]
     paced_seconds: u32,
     /// With 60 million readings a minute.
     #[arg(long)]
@@ -137,6 +137,7 @@ fn paced(dir: &Path, arguments: &Arguments, judged: bool) {
         let [p50, p99, max] = latency;
         println!("             {name:>8} {p50:>10} {p99:>10} {max:>10} {:>13.1} % {:>13}", share * 100.0, megabytes(&run));
         // The reference rows of 120,000 sensors and buses enter in the first epoch: part of the share, and of the maximum.
+        // REQ: PLAT-01, PLAT-10
         if judged && *period_ms == 60_000 {
             assert!(share < 0.05, "100,000 readings a minute take {:.1} % of a core", share * 100.0);
             assert!(run.latency_ms.is_none_or(|[_, p99, _]| p99 <= 5.0), "100,000 readings a minute: p99 {:?} ms", run.latency_ms);

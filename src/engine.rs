@@ -114,6 +114,8 @@ pub struct Share {
     pub totals: Totals,
     /// States by operator.
     pub states: Vec<(&'static str, Vec<u8>)>,
+    /// How long the worker fed nothing for it: until all streams had sealed the epoch, and the states were bytes.
+    pub stood: Duration,
 }
 
 /// Where a run's results go, on a thread of its own.
@@ -201,7 +203,10 @@ where
                         metrics.sealed(stream, epoch);
                         kept
                     }
-                    Produced::Saved(share) => outlet.saved(share),
+                    Produced::Saved(share) => {
+                        metrics.stood(share.stood);
+                        outlet.saved(share)
+                    }
                 };
                 if !kept {
                     refused.store(true, Ordering::Relaxed);
@@ -375,18 +380,18 @@ fn work(
     batches.advance_to(next);
     let mut in_flight: VecDeque<Epoch> = VecDeque::new();
     let mut last = resumed;
-    let mut saving: Option<Totals> = None;
+    let mut saving: Option<(Totals, Stopwatch)> = None;
     let mut ended = false;
     loop {
         while in_flight.front().is_some_and(|epoch| !progress.less_equal(epoch)) {
             in_flight.pop_front();
         }
         let settled = last.is_none_or(|last| !progress.less_equal(&last));
-        if let Some(totals) = saving.filter(|_| settled) {
+        if let Some((totals, since)) = saving.take_if(|_| settled) {
             // No worker can have been shown a later epoch: that needs this one to have gone on.
-            let share = Share { epoch: last.unwrap_or(0), worker: index, totals, states: registry.save() };
+            let states = registry.save();
+            let share = Share { epoch: last.unwrap_or(0), worker: index, totals, states, stood: since.elapsed() };
             let _ = produced.send(Produced::Saved(share));
-            saving = None;
         }
         if ended && settled && saving.is_none() {
             break;
@@ -401,7 +406,7 @@ fn work(
                     continue;
                 }
                 Ok(Told::Save(totals)) => {
-                    saving = Some(totals);
+                    saving = Some((totals, Stopwatch::start()));
                     continue;
                 }
                 Ok(Told::End) | Err(TryRecvError::Disconnected) => {

@@ -43,6 +43,7 @@ struct Measured {
     /// Newest epoch sealed by any stream, and the greatest distance of it to the newest fed.
     newest_sealed: Option<Epoch>,
     lag_max: u64,
+    stood_max: Option<Duration>,
 }
 
 /// Measures a run.
@@ -62,7 +63,8 @@ impl Metrics {
     /// Starts measuring.
     #[must_use]
     pub fn start() -> Self {
-        let measured = Measured { arrived: BTreeMap::new(), latency: BTreeMap::new(), newest_fed: None, newest_sealed: None, lag_max: 0 };
+        let (arrived, latency) = (BTreeMap::new(), BTreeMap::new());
+        let measured = Measured { arrived, latency, newest_fed: None, newest_sealed: None, lag_max: 0, stood_max: None };
         Self { watch: Stopwatch::start(), cpu_at_start: cpu_seconds(), measured: Mutex::new(measured) }
     }
 
@@ -93,6 +95,12 @@ impl Metrics {
         histogram.saturating_record(now.saturating_sub(arrived).as_micros() as u64);
     }
 
+    /// A worker fed nothing for so long, to save its states.
+    pub(crate) fn stood(&self, stood: Duration) {
+        let mut measured = self.measured.lock().expect("measuring does not panic");
+        measured.stood_max = measured.stood_max.max(Some(stood));
+    }
+
     /// What was measured so far, of `rows` fed.
     #[must_use]
     pub fn summary(&self, rows: u64) -> MetricsSummary {
@@ -111,6 +119,7 @@ impl Metrics {
             rows_per_cpu_second: cpu.filter(|cpu| *cpu > 0.0).map(|cpu| rows as f64 / cpu),
             peak_memory_bytes: peak_memory_bytes(),
             lag_ms_max: measured.lag_max,
+            save_ms_max: measured.stood_max.map(|stood| stood.as_secs_f64() * 1_000.0),
             latency_ms: latency_ms.collect(),
         }
     }
@@ -129,6 +138,8 @@ pub struct MetricsSummary {
     pub peak_memory_bytes: Option<u64>,
     /// Greatest distance between the newest epoch fed and the newest sealed by any stream, milliseconds of epoch time.
     pub lag_ms_max: u64,
+    /// Longest a worker fed nothing so as to save its states; `None` when nothing was saved.
+    pub save_ms_max: Option<f64>,
     /// Latency from arrival to sealed output, by stream.
     pub latency_ms: BTreeMap<String, Latency>,
 }

@@ -84,8 +84,10 @@ pub struct RunSummary {
     pub resumed_from: Option<Epoch>,
     /// Checkpoints that were passed over, and why.
     pub unusable_checkpoints: Vec<Unusable>,
-    /// Time from the start to the first epoch fed, seconds: loading what was saved, finding the place in the log.
+    /// Time from the start to the first epoch fed, seconds: finding the checkpoint and the place in the log.
     pub start_seconds: f64,
+    /// Time from the start to the first epoch of a stream sealed, seconds: workers have loaded their states by then.
+    pub first_sealed_seconds: Option<f64>,
     /// Leadership term in which it wrote; `None` when it only followed.
     pub term: Option<u64>,
     /// Why a standby took over.
@@ -262,6 +264,8 @@ enum Role {
 
 /// Keeps outputs, or compares them, and puts checkpoints together.
 struct Keeper<'a> {
+    stopwatch: &'a Stopwatch,
+    first_sealed: Option<Duration>,
     watch: &'a mut dyn Watch,
     region: &'a str,
     process: (usize, usize),
@@ -360,6 +364,7 @@ impl Outlet for Keeper<'_> {
 
 impl Keeper<'_> {
     fn take(&mut self, sealed: Sealed) -> bool {
+        self.first_sealed.get_or_insert_with(|| self.stopwatch.elapsed());
         self.watch.sealed(&sealed);
         if self.failed.lock().expect("keeping an error does not panic").is_some() {
             // The run is about to stop: what comes until then is made again by the next.
@@ -456,7 +461,7 @@ pub fn run(config: &RunConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Resu
     };
     let metrics = Metrics::start();
     let fed = Mutex::new(None);
-    let (report, role, took_over, compared) = std::thread::scope(|scope| {
+    let (report, role, took_over, compared, first_sealed) = std::thread::scope(|scope| {
         let spawn = |name: &str| std::thread::Builder::new().name(format!("gridflow:{name}"));
         let refused = |error: std::io::Error| EngineError::Start(error.to_string());
         // One checkpoint may be waiting while another is written; more would mean that the disk cannot keep up.
@@ -464,6 +469,8 @@ pub fn run(config: &RunConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Resu
         let (writer, leadership, failed) = (&writer, &leadership, &failed);
         spawn("checkpoint").spawn_scoped(scope, move || to_write.into_iter().for_each(|part| writer.write(&part))).map_err(refused)?;
         let mut keeper = Keeper {
+            stopwatch: &stopwatch,
+            first_sealed: None,
             watch,
             region: &region,
             process,
@@ -494,7 +501,7 @@ pub fn run(config: &RunConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Resu
             keeper.check(agreed);
         }
         keeper.parts = None;
-        Ok::<_, RunError>((report, keeper.role, keeper.took_over, keeper.compared))
+        Ok::<_, RunError>((report, keeper.role, keeper.took_over, keeper.compared, keeper.first_sealed))
     })?;
     let handed_over = match failed.into_inner().expect("keeping an error does not panic") {
         // What was left to write is the later term's to write now.
@@ -530,6 +537,7 @@ pub fn run(config: &RunConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Resu
         resumed_from,
         unusable_checkpoints,
         start_seconds: start.as_secs_f64(),
+        first_sealed_seconds: first_sealed.map(|time| time.as_secs_f64()),
         term: leads.then(|| took_over.as_ref().map_or(term, |(_, _, term)| *term)),
         took_over: took_over.map(|(_, cause, _)| cause),
         handed_over,

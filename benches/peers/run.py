@@ -38,7 +38,7 @@ PEERS = {
 }
 PACKAGES = {"common": ["bytewax==0.21.1", "duckdb", "polars"], "flink": ["apache-flink==2.3.0"]}
 # Rates without the start matter for those who take seconds to start.
-MARGINAL = {"bytewax", "flink"}
+MARGINAL = {"bytewax", "flink", "gridflow"}
 # Compared on the smaller file: writing their changelog down takes minutes.
 SMALL_CHECK = {"flink"}
 LIMIT_S = 1200
@@ -150,13 +150,25 @@ def main() -> int:
 
     rows, wrong = [], []
     floors = {}
+    ours = {}
     for task in ("t1", "t2"):
         for name in ("hashed", "hashed-cheap", "dense"):
             command = lambda file: [windows, "--once", name, "--task", task, "--file", file]  # noqa: E731
             rate = rates(command, lambda size: work / f"{size}.csv")
             floors[task, name] = rate[0]
             rows.append((f"floor: {name}", task, *rate, "the judge" if name == "dense" else "in the bench"))
-    for peer in options.peers.split(","):
+    # The engine: what a log without repetitions and moves asks is T1 too.
+    for task in ["t1", "t2"] if options.append_only else ["t2"]:
+        command = lambda file: [windows, "--once", "engine", "--task", task, "--file", file]  # noqa: E731
+        found = work / f"engine-{task}"
+        subprocess.run(["rm", "-rf", found], check=True)
+        measured([*command(work / "full.csv"), "--results", found])
+        bad = differences(found, work / f"floor-full-{task}")
+        wrong += [f"gridflow {task} {name}" for name in bad]
+        rate = rates(command, lambda size: work / f"{size}.csv")
+        ours[task] = rate
+        rows.append(("gridflow", task, *rate, "DIFFERS" if bad else "windows equal"))
+    for peer in filter(None, options.peers.split(",")):
         venv, tasks = PEERS[peer]
         python = environment(home, venv)
         if python is None:
@@ -179,11 +191,14 @@ def main() -> int:
 
     cpu_name = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown")
     print(f"\n{cpu_name}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {options.minutes} minutes of W1 as CSV, {records['full']:,} records")
-    print("| program | task | M readings/CPU-s | marginal | CPU s | dense floor is faster by | final state |")
-    print("|---|---|---|---|---|---|---|")
+    print("| program | task | M readings/CPU-s | marginal | CPU s | dense floor is faster by | gridflow is faster by (marginal) | final state |")
+    print("|---|---|---|---|---|---|---|---|")
     for name, task, rate, marginal, cpu, state in rows:
         more = f"{marginal:.2f}" if name in MARGINAL else ""
-        print(f"| {name} | {task} | {rate:.3f} | {more} | {cpu:.1f} | {floors[task[:2], 'dense'] / rate:.1f} | {state} |")
+        engine = ours.get(task[:2])
+        ratio = f"{engine[0] / rate:.1f}" if engine else ""
+        ratio += f" ({engine[1] / marginal:.1f})" if engine and name in MARGINAL else ""
+        print(f"| {name} | {task} | {rate:.3f} | {more} | {cpu:.1f} | {floors[task[:2], 'dense'] / rate:.1f} | {ratio} | {state} |")
     for name in wrong:
         print(f"DIFFERS: {name}")
     return 1 if wrong else 0

@@ -19,6 +19,13 @@ pub fn children_cpu_seconds() -> f64 {
     ticks as f64 / clock_ticks_per_second() as f64
 }
 
+/// Memory that this process holds now (resident), bytes.
+pub fn memory_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("benches run on Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+    line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("in kilobytes") * 1024
+}
+
 /// The load of the last minute.
 fn load() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()

@@ -18,9 +18,8 @@ use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::solver::{Pool, SolverInput, solver};
 use gridflow_operators::state::Registry;
 use gridflow_operators::telemetry::{TelemetryOutput, telemetry};
-use timely::dataflow::operators::Concat;
-use timely::dataflow::operators::core::OkErr;
 use timely::dataflow::operators::vec::{Filter, Map};
+use timely::dataflow::operators::{Concat, OkErr};
 
 /// What observing gives.
 pub struct Observed<'scope> {
@@ -62,6 +61,7 @@ pub(crate) fn shared_region<'scope>(region: Changes<'scope, (u64, Region)>) -> R
 }
 
 /// Wires observation.
+#[allow(clippy::result_large_err, reason = "no errors: one of two ways a row goes")]
 pub fn build<'scope>(
     feed: Rows<'scope, Feed>,
     batches: Rows<'scope, Arc<EpochBatch>>,

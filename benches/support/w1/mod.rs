@@ -8,6 +8,7 @@
 
 pub mod dense;
 pub mod engine;
+pub mod fed;
 pub mod hashed;
 pub mod naive;
 pub mod reader;
