@@ -26,6 +26,7 @@ pub(crate) struct Agreement {
 }
 
 const SUBJECTS: [&str; 2] = ["goes on from", "ends with"];
+const END: u8 = 1;
 
 impl Agreement {
     /// Builds the dataflow and tells where this worker goes on.
@@ -46,7 +47,7 @@ impl Agreement {
 
     /// Tells the others that this worker's input ends with `last`.
     pub(crate) fn end(&mut self, last: Option<Epoch>) {
-        self.tell(1, last);
+        self.tell(END, last);
     }
 
     fn tell(&mut self, subject: u8, epoch: Option<Epoch>) {
@@ -56,10 +57,11 @@ impl Agreement {
         self.input.flush();
     }
 
-    /// Ends the process when another worker told something else than this one.
-    pub(crate) fn check(&self) {
+    /// Ends the process when another worker told something else than this one, or ended before what this one has `fed`.
+    pub(crate) fn check(&self, fed: Option<Epoch>) {
         for (subject, worker, epoch) in self.heard.borrow().iter() {
-            if let Some(own) = self.told[usize::from(*subject)].filter(|own| own != epoch) {
+            let own = self.told[usize::from(*subject)].or((*subject == END && fed > *epoch).then_some(fed));
+            if let Some(own) = own.filter(|own| own != epoch) {
                 let name = |epoch: Option<Epoch>| epoch.map_or("nothing".to_owned(), |epoch| format!("epoch {epoch}"));
                 eprintln!(
                     "gridflow: the processes disagree: worker {} {} {}, worker {worker} {}; give all the same log, state and end, and start them again",

@@ -191,6 +191,9 @@ impl Part {
     /// When the file system refuses.
     pub fn write(&self, dir: &Path) -> Result<u64, CheckpointError> {
         std::fs::create_dir_all(dir).map_err(io(dir, "create"))?;
+        if let (true, Some(parent)) = (cfg!(unix), dir.parent()) {
+            File::open(parent).and_then(|parent| parent.sync_all()).map_err(io(parent, "sync"))?;
+        }
         let path = dir.join(name(self.epoch, self.process));
         // A leader and the one that takes over from it may be at the same epoch.
         let unnamed = path.with_extension(format!("{}.new", std::process::id()));
@@ -255,20 +258,19 @@ pub fn tidy(dir: &Path) -> Result<(), CheckpointError> {
     Ok(())
 }
 
-/// The newest checkpoint in `dir` that can serve, and those newer that cannot.
+/// The newest checkpoint in `dir` before epoch `before` that can serve; those newer that cannot join `unusable`.
 ///
 /// # Errors
 /// When the directory cannot be read, or what it holds is of another region or build.
-pub fn newest(dir: &Path, region: &str) -> Result<(Option<Checkpoint>, Vec<Unusable>), CheckpointError> {
+pub fn newest(dir: &Path, region: &str, before: Epoch, unusable: &mut Vec<Unusable>) -> Result<Option<Checkpoint>, CheckpointError> {
     let (whole, _) = list(dir)?;
-    let mut unusable = Vec::new();
-    for (epoch, processes) in whole.into_iter().rev() {
+    for (epoch, processes) in whole.into_iter().rev().filter(|(epoch, _)| *epoch < before) {
         match read(dir, region, epoch, processes)? {
-            Ok(checkpoint) => return Ok((Some(checkpoint), unusable)),
+            Ok(checkpoint) => return Ok(Some(checkpoint)),
             Err(what) => unusable.push(Unusable { epoch, what }),
         }
     }
-    Ok((None, unusable))
+    Ok(None)
 }
 
 fn read(dir: &Path, region: &str, epoch: Epoch, processes: usize) -> Result<Result<Checkpoint, String>, CheckpointError> {
@@ -276,8 +278,12 @@ fn read(dir: &Path, region: &str, epoch: Epoch, processes: usize) -> Result<Resu
     let mut first = None;
     for process in 0..processes {
         let path = dir.join(name(epoch, (process, processes)));
-        let bytes = std::fs::read(&path).map_err(io(&path, "read"))?;
-        let part = match Part::read(&bytes) {
+        let part = match std::fs::read(&path) {
+            Ok(bytes) => Part::read(&bytes),
+            // Whoever leads tidies up meanwhile.
+            Err(error) => Err(error.to_string()),
+        };
+        let part = match part {
             Ok((_, Some(part))) => part,
             Ok((found, None)) => return Err(CheckpointError::OtherBuild { dir: dir.to_owned(), epoch, found, own: build() }),
             Err(what) => return Ok(Err(format!("{}: {what}", path.display()))),
@@ -311,7 +317,7 @@ mod tests {
             region: "north".into(),
             epoch,
             process,
-            totals: Totals { rows: 5, epochs: 2, span: Some((1_000, epoch)) },
+            totals: Totals { rows: 5, epochs: 2, span: Some((1_000, epoch)), mark: 7 },
             mark: (process.0 == 0).then(JournalMark::default),
             shares: shares.into(),
         }
@@ -320,15 +326,19 @@ mod tests {
     #[test]
     fn a_checkpoint_is_whole_with_the_parts_of_all_processes() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(newest(dir.path(), "north").unwrap(), (None, vec![]));
+        let look = |region| {
+            let mut unusable = Vec::new();
+            newest(dir.path(), region, Epoch::MAX, &mut unusable).map(|found| (found, unusable))
+        };
+        assert_eq!(look("north").unwrap(), (None, vec![]));
         part(2_000, (0, 2)).write(dir.path()).unwrap();
         part(2_000, (1, 2)).write(dir.path()).unwrap();
         part(3_000, (1, 2)).write(dir.path()).unwrap();
-        let (found, unusable) = newest(dir.path(), "north").unwrap();
+        let (found, unusable) = look("north").unwrap();
         let found = found.unwrap();
         assert_eq!((found.saved.epoch, unusable), (2_000, vec![]));
         assert_eq!(found.saved.shares["Telemetry"].len(), 4);
-        assert!(matches!(newest(dir.path(), "south"), Err(CheckpointError::OtherRegion { .. })));
+        assert!(matches!(look("south"), Err(CheckpointError::OtherRegion { .. })));
     }
 
     #[test]
@@ -345,7 +355,8 @@ mod tests {
             assert!(Part::read(&bytes[..at]).is_err(), "cut at {at}");
         }
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-        let (found, unusable) = newest(dir.path(), "north").unwrap();
+        let mut unusable = Vec::new();
+        let found = newest(dir.path(), "north", Epoch::MAX, &mut unusable).unwrap();
         assert_eq!((found.unwrap().saved.epoch, unusable.len()), (2_000, 1));
     }
 

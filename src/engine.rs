@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::Thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use gridflow_dataflows::region::{self, Leads, Pools};
 use gridflow_inputs::log::{EpochBatch, LogError};
 use gridflow_inputs::{Epoch, Input, Sequenced};
@@ -31,10 +31,14 @@ use crate::pool;
 
 /// Epochs a worker keeps in flight: enough that workers rarely wait for each other, and more than any lead needs.
 const IN_FLIGHT: usize = 256;
+/// Rows a worker keeps in flight beyond its first epoch: under overload an epoch may hold a million.
+const ROWS_IN_FLIGHT: usize = 4_000_000;
 /// Epochs read ahead of the workers.
-const READ_AHEAD: usize = 64;
+const READ_AHEAD: usize = 16;
 /// Sealed epochs on their way to the outlet.
 const OUTLET_QUEUE: usize = 1_024;
+/// Longest the outlet waits before it is told that nothing came.
+const IDLE: Duration = Duration::from_millis(100);
 /// Longest a parked worker waits for a wake-up it might have missed.
 const PARK: Duration = Duration::from_millis(20);
 /// Longest a paced run sleeps before it looks whether it is to stop.
@@ -81,6 +85,8 @@ pub struct Totals {
     pub epochs: u64,
     /// First and last epoch.
     pub span: Option<(Epoch, Epoch)>,
+    /// Of the last epoch before states were saved, see [`mark`].
+    pub mark: u64,
 }
 
 /// One of several processes of a region.
@@ -120,6 +126,10 @@ pub struct Share {
 
 /// Where a run's results go, on a thread of its own.
 pub trait Outlet: Send {
+    /// Nothing came for a while; otherwise as [`sealed`](Self::sealed).
+    fn idle(&mut self) -> bool {
+        true
+    }
     /// An epoch of a stream is sealed. When `false` comes back the run stops: its results can't be kept.
     fn sealed(&mut self, sealed: Sealed) -> bool;
     /// A worker's states are saved. The first worker's come behind all epochs sealed up to then and before any later one.
@@ -191,19 +201,22 @@ where
     let (produced_sender, produced_receiver) = bounded::<Produced>(OUTLET_QUEUE);
     let wakers: Arc<Mutex<Vec<Thread>>> = Arc::default();
     let refused = AtomicBool::new(false);
+    let gone = AtomicBool::new(false);
 
     std::thread::scope(|scope| {
         let refused = &refused;
         let take = move || {
-            for produced in produced_receiver {
-                let kept = match produced {
-                    Produced::Sealed(sealed) => {
+            loop {
+                let kept = match produced_receiver.recv_timeout(IDLE) {
+                    Err(RecvTimeoutError::Disconnected) => break,
+                    Err(RecvTimeoutError::Timeout) => outlet.idle(),
+                    Ok(Produced::Sealed(sealed)) => {
                         let (stream, epoch) = (sealed.stream, sealed.epoch);
                         let kept = outlet.sealed(sealed);
                         metrics.sealed(stream, epoch);
                         kept
                     }
-                    Produced::Saved(share) => {
+                    Ok(Produced::Saved(share)) => {
                         metrics.stood(share.stood);
                         outlet.saved(share)
                     }
@@ -233,12 +246,20 @@ where
 
         let mut report =
             RunReport { totals: config.resume.as_ref().map_or_else(Totals::default, |resume| resume.totals), ..RunReport::default() };
-        let stops = || stop.load(Ordering::Relaxed) || refused.load(Ordering::Relaxed);
+        let stops = || {
+            let (asked, refused) = (stop.load(Ordering::Relaxed), refused.load(Ordering::Relaxed));
+            if config.cluster.is_some() && (asked || refused) {
+                leave_cluster(refused);
+            }
+            asked || refused || gone.load(Ordering::Relaxed)
+        };
         let fed = feed(config, epochs, &stops, &mut progress, &mut report, metrics, |told| {
             for sender in &senders {
-                // Fails only when a worker is gone: one that could not load its state, or one that panicked, and that
-                // ends the process.
-                let _ = sender.send(told.clone());
+                // Fails only when a worker is gone: all of them, for they could not load their states. (One that
+                // panics ends the process.)
+                if sender.send(told.clone()).is_err() {
+                    gone.store(true, Ordering::Relaxed);
+                }
             }
             wakers.lock().expect("no worker panics while it registers").iter().for_each(Thread::unpark);
         });
@@ -288,7 +309,7 @@ fn feed(
 ) -> Result<(), EngineError> {
     let watch = Stopwatch::start();
     let mut outcome = Ok(());
-    let (mut first, mut unsaved) = (None, 0);
+    let (mut first, mut unsaved, mut newest) = (None, 0, None);
     for batch in epochs {
         if stops() {
             report.interrupted = true;
@@ -319,18 +340,42 @@ fn feed(
         totals.epochs += 1;
         totals.rows += (batch.readings.len() + batch.rows.iter().filter(|(_, row)| !matches!(row, Input::Tick(_))).count()) as u64;
         progress(&batch);
-        tell(Told::Epoch(Arc::new(batch)));
+        let batch = Arc::new(batch);
+        tell(Told::Epoch(Arc::clone(&batch)));
         unsaved += 1;
+        newest = Some(batch);
         if config.save_every.is_some_and(|every| unsaved >= every) {
-            tell(Told::Save(*totals));
+            tell(Told::Save(marked(totals, newest.as_deref())));
             unsaved = 0;
         }
     }
     if config.save_every.is_some() && unsaved > 0 {
-        tell(Told::Save(report.totals));
+        tell(Told::Save(marked(&mut report.totals, newest.as_deref())));
     }
     tell(Told::End);
     outcome
+}
+
+/// Ends this process, one of several, when it was asked to stop or its results can't be kept: the others have fed other
+/// epochs and would wait for it; they stop with it and go on with it.
+fn leave_cluster(refused: bool) -> ! {
+    let (why, code) = if refused { ("its results cannot be kept", crate::EXIT_INTERNAL) } else { ("stopped", crate::EXIT_INTERRUPTED) };
+    eprintln!("gridflow: {why}; the region's other processes stop too. Start all again to go on.");
+    std::process::exit(code);
+}
+
+/// What was fed, with the mark of the newest epoch.
+fn marked(totals: &mut Totals, newest: Option<&EpochBatch>) -> Totals {
+    totals.mark = newest.map_or(totals.mark, mark);
+    *totals
+}
+
+/// What tells an epoch of a log from one of another log: a hash of its rows.
+#[must_use]
+pub fn mark(batch: &EpochBatch) -> u64 {
+    let mut bytes = batch.epoch.to_le_bytes().to_vec();
+    batch.iter().for_each(|(_, row)| row.write(&mut bytes));
+    u64::from_le_bytes(blake3::hash(&bytes).as_bytes()[..8].try_into().expect("a hash has 32 bytes"))
 }
 
 /// Waits until the watch reads `due`, or until the run is asked to stop.
@@ -378,14 +423,17 @@ fn work(
     let next = resumed.map_or(0, |epoch| epoch + 1);
     input.advance_to(next);
     batches.advance_to(next);
-    let mut in_flight: VecDeque<Epoch> = VecDeque::new();
+    let mut in_flight: VecDeque<(Epoch, usize)> = VecDeque::new();
+    let mut rows_in_flight = 0;
     let mut last = resumed;
     let mut saving: Option<(Totals, Stopwatch)> = None;
     let mut ended = false;
     loop {
-        while in_flight.front().is_some_and(|epoch| !progress.less_equal(epoch)) {
+        while let Some((_, rows)) = in_flight.front().copied().filter(|(epoch, _)| !progress.less_equal(epoch)) {
+            rows_in_flight -= rows;
             in_flight.pop_front();
         }
+        ends.check(last);
         let settled = last.is_none_or(|last| !progress.less_equal(&last));
         if let Some((totals, since)) = saving.take_if(|_| settled) {
             // No worker can have been shown a later epoch: that needs this one to have gone on.
@@ -396,11 +444,13 @@ fn work(
         if ended && settled && saving.is_none() {
             break;
         }
-        if !ended && saving.is_none() && in_flight.len() < IN_FLIGHT {
+        let room = in_flight.len() < IN_FLIGHT && (rows_in_flight < ROWS_IN_FLIGHT || in_flight.is_empty());
+        if !ended && saving.is_none() && room {
             match receiver.try_recv() {
                 Ok(Told::Epoch(batch)) => {
                     feed_share(&mut input, &mut batches, &batch, index as u64, peers);
-                    in_flight.push_back(batch.epoch);
+                    in_flight.push_back((batch.epoch, batch.len()));
+                    rows_in_flight += batch.len();
                     last = Some(batch.epoch);
                     worker.step();
                     continue;
@@ -417,7 +467,6 @@ fn work(
                 Err(TryRecvError::Empty) => {}
             }
         }
-        ends.check();
         worker.step_or_park(Some(PARK));
     }
     // What is pending beyond the last epoch must not be emitted: the dataflow goes before its input closes.

@@ -24,6 +24,8 @@ pub(crate) struct Follower {
     /// Digests of what was found equal.
     chains: BTreeMap<Stream, Chain>,
     leaders: BTreeMap<Stream, Epochs>,
+    /// An epoch of the leader's that has been read and not compared.
+    read: BTreeMap<Stream, Changes>,
     own: BTreeMap<Stream, VecDeque<Sealed>>,
     kept: usize,
     /// Epochs found equal.
@@ -38,6 +40,7 @@ impl Follower {
             out: out.to_owned(),
             chains: Chain::of_mark(mark),
             leaders: BTreeMap::new(),
+            read: BTreeMap::new(),
             own: BTreeMap::new(),
             kept: 0,
             equal: 0,
@@ -72,6 +75,24 @@ impl Follower {
         Ok(None)
     }
 
+    /// Compares once everything up to `upto` is computed: what the leader wrote up to there must have been computed here.
+    pub(crate) fn settle(&mut self, upto: Epoch) -> Result<Option<Difference>, JournalError> {
+        if let Some(difference) = self.catch_up()? {
+            return Ok(Some(difference));
+        }
+        for stream in Stream::ALL {
+            if self.own.get(stream).is_none_or(VecDeque::is_empty)
+                && let Some((epoch, rows)) = self.leader(*stream)?
+            {
+                if epoch <= upto {
+                    return Ok(Difference::of(*stream, (epoch, &rows), (epoch, &[])));
+                }
+                self.read.insert(*stream, (epoch, rows));
+            }
+        }
+        Ok(None)
+    }
+
     fn compare(&mut self, stream: Stream) -> Result<Option<Difference>, JournalError> {
         while self.own.get(&stream).is_some_and(|own| !own.is_empty()) {
             let Some((epoch, rows)) = self.leader(stream)? else { break };
@@ -88,15 +109,25 @@ impl Follower {
 
     /// The leader's next epoch of a stream, if it is there.
     fn leader(&mut self, stream: Stream) -> Result<Option<Changes>, JournalError> {
-        if !self.leaders.contains_key(&stream) {
-            match read_stream_behind(&self.out, stream, self.chains[&stream].last) {
-                Ok(epochs) => self.leaders.insert(stream, epochs),
-                // The leader has not begun it yet.
-                Err(LogError::Missing { .. } | LogError::Empty { .. } | LogError::NoHeader { .. }) => return Ok(None),
-                Err(error) => return Err(error.into()),
+        if let Some(read) = self.read.remove(&stream) {
+            return Ok(Some(read));
+        }
+        // Once more after a later term was claimed: what this reader had read ahead of the claim does not count.
+        for _ in 0..2 {
+            if !self.leaders.contains_key(&stream) {
+                match read_stream_behind(&self.out, stream, self.chains[&stream].last) {
+                    Ok(epochs) => self.leaders.insert(stream, epochs),
+                    // The leader has not begun it yet.
+                    Err(LogError::Missing { .. } | LogError::Empty { .. } | LogError::NoHeader { .. }) => return Ok(None),
+                    Err(error) => return Err(error.into()),
+                };
+            }
+            match self.leaders.get_mut(&stream).and_then(Iterator::next).transpose() {
+                Err(LogError::Fenced { .. }) => self.leaders.remove(&stream),
+                next => return Ok(next?),
             };
         }
-        Ok(self.leaders.get_mut(&stream).and_then(Iterator::next).transpose()?)
+        Ok(None)
     }
 
     /// What the follower came to, when it ends without having led.

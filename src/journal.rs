@@ -460,6 +460,14 @@ impl Journal {
         self.failed.is_none()
     }
 
+    /// The failure that keeps what was taken from being kept, if there is one; it is given once.
+    ///
+    /// # Errors
+    /// That failure.
+    pub fn failure(&mut self) -> Result<(), JournalError> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
     /// Takes a sealed epoch of a stream. A failure to write is kept for [`Journal::close`]; digests go on.
     pub fn take(&mut self, sealed: Sealed) {
         let Sealed { stream, epoch, rows } = sealed;

@@ -11,6 +11,7 @@ mod follower;
 pub mod importing;
 pub mod intake;
 pub mod journal;
+mod keeper;
 pub mod leadership;
 pub mod metrics;
 pub mod networks;

@@ -219,9 +219,9 @@ fn sequence(
 ) -> Result<(), RecordError> {
     let mut sequencer = Sequencer::new(STEP_MS, Cadence::default(), None);
     while !intake.is_done() {
-        let clock_ms = start_ms + (watch.elapsed().as_secs_f64() * 1_000.0 * pace) as u64;
+        let clock_ms = start_ms.saturating_add((watch.elapsed().as_secs_f64() * 1_000.0 * pace) as u64).min(gridflow_inputs::MAX_EPOCH);
         if recorded.last_epoch.is_some_and(|last| clock_ms < last + STEP_MS) {
-            std::thread::sleep(Duration::from_secs_f64(STEP_MS as f64 / 1_000.0 / pace / 4.0).min(LOOK));
+            std::thread::sleep(Duration::try_from_secs_f64(STEP_MS as f64 / 1_000.0 / pace / 4.0).map_or(LOOK, |step| step.min(LOOK)));
             continue;
         }
         let mut drained = inbox::drain(dir, FACTS)?;

@@ -11,22 +11,21 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::bounded;
 use gridflow_inputs::Epoch;
 use gridflow_inputs::log::inbox::InboxError;
 use gridflow_inputs::log::{EpochBatch, LogError, LogReader, Terms, Torn};
-use gridflow_operators::seal::Sealed;
 use serde::Serialize;
 
 use crate::checkpoint::{self, CheckpointError, Part, Unusable};
 use crate::clock::Stopwatch;
-use crate::engine::{self, EngineConfig, EngineError, Outlet, Resume, Share, Totals};
-use crate::failpoint;
+use crate::engine::{self, EngineConfig, EngineError, Resume, Totals};
 use crate::follower::Follower;
-use crate::journal::{Difference, Journal, JournalError, JournalMark, StreamSummary};
+use crate::journal::{Difference, Journal, JournalError, StreamSummary};
+use crate::keeper::{Failure, Finished, Keeper, Role, Writer};
 use crate::leadership::{Cause, Leadership};
 use crate::metrics::{Metrics, MetricsSummary};
 use crate::replay::Watch;
@@ -157,7 +156,7 @@ pub enum RunError {
         source: std::io::Error,
     },
     /// The log is not the one the state was made of.
-    #[error("the log at {} has no epoch {epoch}, up to which the state at {} was made: give that log, or name a new state directory", log.display(), state.display())]
+    #[error("the log at {} has no epoch {epoch}, or another one than that up to which the state at {} was made: give that log, or name a new state directory", log.display(), state.display())]
     OtherLog {
         /// The log.
         log: PathBuf,
@@ -192,10 +191,7 @@ struct Tail<'a> {
     until_end: bool,
     stop: &'a AtomicBool,
     leadership: &'a Leadership,
-    /// Raised when results can't be kept: no more is read then.
-    halted: &'a AtomicBool,
-    /// Why reading ended early.
-    failed: &'a Mutex<Option<RunError>>,
+    failure: &'a Failure,
 }
 
 impl Iterator for Tail<'_> {
@@ -205,214 +201,20 @@ impl Iterator for Tail<'_> {
         loop {
             let next = self.reader.lock().expect("one reader").next();
             if let Some(Ok(batch)) = &next
-                && let Err(error) = self.leadership.see(batch)
+                && !self.failure.check(self.leadership.see(batch))
             {
-                *self.failed.lock().expect("keeping an error does not panic") = Some(error);
                 return None;
             }
-            if next.is_some() || self.stop.load(Ordering::Relaxed) || self.halted.load(Ordering::Relaxed) {
+            if next.is_some() || self.stop.load(Ordering::Relaxed) || self.failure.is_known() {
                 return next;
             }
-            if let Err(error) = self.leadership.at_end() {
-                *self.failed.lock().expect("keeping an error does not panic") = Some(error);
-                return None;
-            }
+            self.leadership.at_end();
             if self.until_end {
                 return None;
             }
             std::thread::sleep(POLL);
         }
     }
-}
-
-/// Writes checkpoints on a thread of its own, so that sealing need not wait for the disk.
-struct Writer {
-    dir: PathBuf,
-    first_process: bool,
-    written: AtomicU64,
-    bytes: AtomicU64,
-    failed: Mutex<Option<CheckpointError>>,
-}
-
-impl Writer {
-    fn write(&self, part: &Part) {
-        let written = part.write(&self.dir).and_then(|bytes| {
-            // One process tidies up after all, so that none removes what another still needs for a whole checkpoint.
-            if self.first_process { checkpoint::tidy(&self.dir).map(|()| bytes) } else { Ok(bytes) }
-        });
-        match written {
-            Ok(bytes) => {
-                self.written.fetch_add(1, Ordering::Relaxed);
-                self.bytes.store(bytes, Ordering::Relaxed);
-            }
-            Err(error) => {
-                self.failed.lock().expect("writing does not panic").get_or_insert(error);
-            }
-        }
-    }
-}
-
-/// What a process does with outputs.
-enum Role {
-    /// Writes them.
-    Leads(Journal),
-    /// Compares them.
-    Follows(Follower),
-    /// Has none: they all go to the first process.
-    Helps,
-}
-
-/// Keeps outputs, or compares them, and puts checkpoints together.
-struct Keeper<'a> {
-    stopwatch: &'a Stopwatch,
-    first_sealed: Option<Duration>,
-    watch: &'a mut dyn Watch,
-    region: &'a str,
-    process: (usize, usize),
-    workers: usize,
-    out: &'a Path,
-    stop: &'a AtomicBool,
-    role: Role,
-    leadership: &'a Leadership,
-    took_over: Option<(StateLock, Cause, u64)>,
-    compared: u64,
-    mark: Option<JournalMark>,
-    shares: Vec<Share>,
-    parts: Option<Sender<Part>>,
-    writer: &'a Writer,
-    halted: &'a AtomicBool,
-    failed: &'a Mutex<Option<RunError>>,
-}
-
-impl Keeper<'_> {
-    /// Keeps the first error; the run then stops.
-    fn check(&self, result: Result<(), RunError>) -> bool {
-        let Err(error) = result else { return true };
-        self.failed.lock().expect("keeping an error does not panic").get_or_insert(error);
-        false
-    }
-
-    /// Begins to write, when a term was won since.
-    fn promote(&mut self) -> Result<(), RunError> {
-        let Some((terms, lock, cause)) = self.leadership.won() else { return Ok(()) };
-        if let Role::Follows(follower) = std::mem::replace(&mut self.role, Role::Helps) {
-            self.compared = follower.equal();
-            self.role = Role::Leads(follower.lead(terms.newest())?);
-            self.took_over = Some((lock, cause, terms.newest()));
-        }
-        Ok(())
-    }
-
-    fn differs(&self, difference: Option<Difference>) -> Result<(), RunError> {
-        let Some(difference) = difference else { return Ok(()) };
-        self.leadership.differs(&difference)?;
-        Err(RunError::Differs(difference))
-    }
-
-    fn keep(&mut self, sealed: Sealed) -> Result<(), RunError> {
-        self.promote()?;
-        match &mut self.role {
-            Role::Helps => {}
-            Role::Leads(journal) => {
-                if !self.leadership.holds()? {
-                    return Err(RunError::Superseded);
-                }
-                let log = self.out.join(sealed.stream.name());
-                journal.take(sealed);
-                failpoint::pass("output-appended");
-                if failpoint::due("output-torn") {
-                    tear(&log);
-                }
-            }
-            Role::Follows(follower) => {
-                let difference = follower.take(sealed)?;
-                self.differs(difference)?;
-                self.wait_for_leader()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A standby that has kept much waits until its leader has written some of it, or until it leads itself.
-    fn wait_for_leader(&mut self) -> Result<(), RunError> {
-        while let Role::Follows(follower) = &mut self.role {
-            if !follower.is_full() || self.stop.load(Ordering::Relaxed) {
-                break;
-            }
-            std::thread::sleep(POLL);
-            let difference = follower.catch_up()?;
-            self.differs(difference)?;
-            self.promote()?;
-        }
-        Ok(())
-    }
-}
-
-impl Outlet for Keeper<'_> {
-    fn sealed(&mut self, sealed: Sealed) -> bool {
-        let kept = self.take(sealed);
-        self.halted.fetch_or(!kept, Ordering::Relaxed);
-        kept
-    }
-
-    fn saved(&mut self, share: Share) -> bool {
-        let kept = self.gather(share);
-        self.halted.fetch_or(!kept, Ordering::Relaxed);
-        kept
-    }
-}
-
-impl Keeper<'_> {
-    fn take(&mut self, sealed: Sealed) -> bool {
-        self.first_sealed.get_or_insert_with(|| self.stopwatch.elapsed());
-        self.watch.sealed(&sealed);
-        if self.failed.lock().expect("keeping an error does not panic").is_some() {
-            // The run is about to stop: what comes until then is made again by the next.
-            return false;
-        }
-        let kept = self.keep(sealed);
-        self.check(kept) && !matches!(&self.role, Role::Leads(journal) if !journal.is_sound())
-    }
-
-    /// Puts a checkpoint together when the shares of all workers are there.
-    fn gather(&mut self, share: Share) -> bool {
-        if self.failed.lock().expect("keeping an error does not panic").is_some() {
-            return false;
-        }
-        if let (0, Role::Leads(journal)) = (share.worker, &mut self.role) {
-            match journal.mark() {
-                Ok(mark) => self.mark = Some(mark),
-                Err(error) => return self.check(Err(error.into())),
-            }
-        }
-        self.shares.push(share);
-        if self.shares.len() == self.workers {
-            self.shares.sort_unstable_by_key(|share| share.worker);
-            let Some(Share { epoch, totals, .. }) = self.shares.first() else { return true };
-            let (epoch, totals) = (*epoch, *totals);
-            let mut shares: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
-            for (operator, state) in self.shares.drain(..).flat_map(|share| share.states) {
-                shares.entry(operator.to_owned()).or_default().push(state);
-            }
-            let part = Part { region: self.region.to_owned(), epoch, process: self.process, totals, mark: self.mark.take(), shares };
-            // A standby has written nothing that a checkpoint could stand for.
-            if let (Some(parts), Role::Leads(_) | Role::Helps) = (&self.parts, &self.role) {
-                // Fails only when the writer is gone, which only a panic can cause, and that ends the process.
-                let _ = parts.send(part);
-            }
-        }
-        self.writer.failed.lock().expect("writing does not panic").is_none()
-    }
-}
-
-/// Dies with the newest epoch of a log half written.
-fn tear(log: &Path) -> ! {
-    let segments = std::fs::read_dir(log).into_iter().flatten().flatten().map(|entry| entry.path());
-    let newest = segments.filter(|path| path.extension().is_some_and(|extension| extension == "gfl")).max();
-    if let Some(file) = newest.and_then(|path| File::options().write(true).open(path).ok()) {
-        let _ = file.metadata().and_then(|metadata| file.set_len(metadata.len() - 9));
-    }
-    std::process::abort();
 }
 
 /// Runs a log, from the newest checkpoint on, until it is stopped or, where asked for, to the end of the log.
@@ -430,17 +232,30 @@ pub fn run(config: &RunConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Resu
     let terms = Terms::load(&out)?;
     let term = terms.newest();
     let _lock = if config.standby { None } else { Some(StateLock::take(&config.state, process.0, term)?) };
-    let (found, unusable_checkpoints) = checkpoint::newest(&checkpoints, &region)?;
-    let resumed_from = found.as_ref().map(|found| found.saved.epoch);
-    let reader = open_behind(config, resumed_from)?;
-    let mark = found.as_ref().map(|found| &found.mark);
-    let role = match process.0 {
-        0 if config.standby => Role::Follows(Follower::new(&region, &out, mark)),
-        0 => Role::Leads(Journal::resume(&region, &out, term, mark)?),
-        _ => Role::Helps,
+    let mut unusable_checkpoints = Vec::new();
+    let mut bound = Epoch::MAX;
+    let (found, role) = loop {
+        let found = checkpoint::newest(&checkpoints, &region, bound, &mut unusable_checkpoints)?;
+        let mark = found.as_ref().map(|found| &found.mark);
+        let role = match process.0 {
+            0 if config.standby => Role::Follows(Follower::new(&region, &out, mark)),
+            0 => match (Journal::resume(&region, &out, term, mark), &found) {
+                (Ok(journal), _) => Role::Leads(journal),
+                // It speaks of outputs that do not count: an earlier one may not.
+                (Err(error @ JournalError::Behind { .. }), Some(found)) => {
+                    bound = found.saved.epoch;
+                    unusable_checkpoints.push(Unusable { epoch: bound, what: error.to_string() });
+                    continue;
+                }
+                (Err(error), _) => return Err(error.into()),
+            },
+            _ => Role::Helps,
+        };
+        break (found, role);
     };
-    let leads = matches!(role, Role::Leads(_)).then_some(terms);
-    let leadership = Leadership::new(config.log.clone(), config.state.clone(), config.name.clone(), config.lease_ms, leads);
+    let resumed_from = found.as_ref().map(|found| found.saved.epoch);
+    let reader = open_behind(config, resumed_from, found.as_ref().map(|found| found.totals.mark))?;
+    let leadership = Leadership::new(config, terms, matches!(role, Role::Leads(_)));
     let before = found.as_ref().map_or_else(Totals::default, |found| found.totals);
     let engine = EngineConfig {
         save_every: Some(config.checkpoint_every.max(1)),
@@ -449,79 +264,49 @@ pub fn run(config: &RunConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Resu
     };
 
     let reader = Mutex::new(reader);
-    let failed: Mutex<Option<RunError>> = Mutex::default();
-    let halted = AtomicBool::new(false);
-    let tail = Tail { reader: &reader, until_end: config.until_end, stop, leadership: &leadership, halted: &halted, failed: &failed };
-    let writer = Writer {
-        dir: checkpoints,
-        first_process: process.0 == 0,
-        written: AtomicU64::new(0),
-        bytes: AtomicU64::new(0),
-        failed: Mutex::new(None),
-    };
+    let failure = Failure::new(process.1 > 1);
+    let tail = Tail { reader: &reader, until_end: config.until_end, stop, leadership: &leadership, failure: &failure };
+    let writer = Writer::new(checkpoints, process.0 == 0);
     let metrics = Metrics::start();
     let fed = Mutex::new(None);
-    let (report, role, took_over, compared, first_sealed) = std::thread::scope(|scope| {
-        let spawn = |name: &str| std::thread::Builder::new().name(format!("gridflow:{name}"));
-        let refused = |error: std::io::Error| EngineError::Start(error.to_string());
+    let (report, kept) = std::thread::scope(|scope| {
         // One checkpoint may be waiting while another is written; more would mean that the disk cannot keep up.
         let (parts, to_write) = bounded::<Part>(1);
-        let (writer, leadership, failed) = (&writer, &leadership, &failed);
-        spawn("checkpoint").spawn_scoped(scope, move || to_write.into_iter().for_each(|part| writer.write(&part))).map_err(refused)?;
-        let mut keeper = Keeper {
-            stopwatch: &stopwatch,
-            first_sealed: None,
-            watch,
-            region: &region,
-            process,
-            workers: engine.workers.max(1),
-            out: &out,
-            stop,
-            role,
-            leadership,
-            took_over: None,
-            compared: 0,
-            mark: None,
-            shares: Vec::new(),
-            parts: Some(parts),
-            writer,
-            halted: &halted,
-            failed,
+        let (writer, failure) = (&writer, &failure);
+        let write = move || {
+            for part in to_write {
+                failure.check(writer.write(&part));
+            }
         };
+        let spawned = std::thread::Builder::new().name("gridflow:checkpoint".into()).spawn_scoped(scope, write);
+        spawned.map_err(|error| EngineError::Start(error.to_string()))?;
         let first_fed = |_: &EpochBatch| {
             fed.lock().expect("a time is a time").get_or_insert_with(|| stopwatch.elapsed());
         };
+        let mut keeper =
+            Keeper::new(watch, &region, process, engine.workers.max(1), &out, stop, role, &leadership, parts, failure, &stopwatch);
         let report = engine::run(&engine, tail, stop, first_fed, &mut keeper, &metrics);
-        let promoted = keeper.promote();
-        keeper.check(promoted);
-        if let Role::Follows(follower) = &mut keeper.role {
-            let compared = follower.catch_up().map_err(RunError::from);
-            keeper.compared = follower.equal();
-            let agreed = compared.and_then(|difference| keeper.differs(difference));
-            keeper.check(agreed);
-        }
-        keeper.parts = None;
-        Ok::<_, RunError>((report, keeper.role, keeper.took_over, keeper.compared, keeper.first_sealed))
+        let last_epoch = report.as_ref().ok().and_then(|report| report.totals.span).map(|(_, last)| last);
+        Ok::<_, RunError>((report, keeper.finish(last_epoch)))
     })?;
-    let handed_over = match failed.into_inner().expect("keeping an error does not panic") {
+    let handed_over = match failure.into_error() {
         // What was left to write is the later term's to write now.
         Some(RunError::Superseded) if leadership.was_ordered()? => true,
         Some(error) => return Err(error),
         None => false,
     };
+    let Finished { role, took_over, compared, first_sealed } = kept;
     let totals = report.as_ref().map(|report| report.totals).unwrap_or_default();
     let last_epoch = totals.span.map(|(_, last)| last);
     let leads = matches!(role, Role::Leads(_));
-    let kept = match role {
-        Role::Leads(journal) if !handed_over => Some(journal.close(last_epoch).map(|kept| kept.digests)),
-        Role::Leads(_) | Role::Helps => None,
-        Role::Follows(follower) => Some(Ok(follower.digests(last_epoch))),
-    };
+    // Of a run that failed there is nothing to state; what was sealed is kept all the same.
     let report = report?;
-    let (digest, streams) = kept.transpose()?.map(|digests| (digests.digest, digests.streams)).unwrap_or_default();
-    if let Some(error) = writer.failed.into_inner().expect("writing does not panic") {
-        return Err(error.into());
-    }
+    let digests = match role {
+        Role::Leads(journal) if !handed_over => Some(journal.close(last_epoch)?.digests),
+        Role::Leads(_) | Role::Helps => None,
+        Role::Follows(follower) => Some(follower.digests(last_epoch)),
+    };
+    let (digest, streams) = digests.map(|digests| (digests.digest, digests.streams)).unwrap_or_default();
     let start = fed.into_inner().expect("a time is a time").unwrap_or_else(|| stopwatch.elapsed());
     let torn = reader.into_inner().expect("one reader").torn().cloned();
     Ok(RunSummary {
@@ -542,8 +327,8 @@ pub fn run(config: &RunConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Resu
         took_over: took_over.map(|(_, cause, _)| cause),
         handed_over,
         compared,
-        checkpoints: writer.written.into_inner(),
-        checkpoint_bytes: writer.bytes.into_inner(),
+        checkpoints: writer.written(),
+        checkpoint_bytes: writer.newest_bytes(),
         seconds: stopwatch.elapsed().as_secs_f64(),
         interrupted: report.interrupted || (!config.until_end && stop.load(Ordering::Relaxed)),
         torn,
@@ -552,12 +337,12 @@ pub fn run(config: &RunConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Resu
     })
 }
 
-/// The log from behind the epoch the state was made up to, which must be in it.
-fn open_behind(config: &RunConfig, resumed_from: Option<Epoch>) -> Result<LogReader, RunError> {
+/// The log from behind the epoch the state was made up to, which must be in it, with the rows the state was made of.
+fn open_behind(config: &RunConfig, resumed_from: Option<Epoch>, mark: Option<u64>) -> Result<LogReader, RunError> {
     let Some(epoch) = resumed_from else { return Ok(LogReader::open(&config.log)?) };
     let mut reader = LogReader::open_at(&config.log, epoch)?;
     match reader.next().transpose()? {
-        Some(batch) if batch.epoch == epoch => Ok(reader),
+        Some(batch) if batch.epoch == epoch && Some(engine::mark(&batch)) == mark => Ok(reader),
         _ => Err(RunError::OtherLog { log: config.log.clone(), state: config.state.clone(), epoch }),
     }
 }

@@ -17,7 +17,9 @@ use serde::de::DeserializeOwned;
 
 /// Why saved bytes are not the state of an operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the saved state of operator \"{operator}\" cannot be read ({what}): it was saved by another build")]
+#[error(
+    "the saved state of operator \"{operator}\" cannot be read ({what}): it was saved by another build; go on with that build, or start with a new state directory"
+)]
 pub struct StateError {
     /// Which operator; empty until the registry names it.
     pub operator: String,
@@ -110,8 +112,12 @@ impl Registry {
     pub fn enter<S: State + 'static>(&self, operator: &'static str, mut state: S) -> Rc<RefCell<S>> {
         let (index, peers) = self.0.worker;
         let mine = |route: u64| peers <= 1 || route % peers == index;
-        let shares = self.0.resumed.iter().filter_map(|saved| saved.shares.get(operator)).flatten();
-        for share in shares {
+        let shares = self.0.resumed.as_ref().map(|saved| saved.shares.get(operator));
+        if let Some(None) = shares {
+            let what = "nothing was saved of it".to_owned();
+            self.0.failed.borrow_mut().get_or_insert(StateError { operator: operator.to_owned(), what });
+        }
+        for share in shares.flatten().into_iter().flatten() {
             if let Err(error) = state.load(share, &mine) {
                 self.0.failed.borrow_mut().get_or_insert(StateError { operator: operator.to_owned(), ..error });
             }
@@ -126,7 +132,10 @@ impl Registry {
     /// The first state that could not be loaded, if one could not: the worker must not go on.
     #[must_use]
     pub fn failed(&self) -> Option<StateError> {
-        self.0.failed.borrow().clone()
+        let entered = |operator: &str| self.0.entries.borrow().iter().any(|(name, _)| *name == operator);
+        let left = self.0.resumed.iter().flat_map(|saved| saved.shares.keys()).find(|operator| !entered(operator));
+        let left = left.map(|operator| StateError { operator: operator.clone(), what: "there is no such operator".to_owned() });
+        self.0.failed.borrow().clone().or(left)
     }
 
     /// Bytes of memory each operator's state takes.

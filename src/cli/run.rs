@@ -43,8 +43,9 @@ pub(crate) struct RunArguments {
     /// Follow the process that runs this state, compare with it, and take over when it is gone or the log orders it.
     #[arg(long)]
     standby: bool,
-    /// Length of the leader's lease, milliseconds: renewed through the log's inbox; a standby takes over when it lapses.
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Length of the leader's lease, milliseconds, the same for leader and standby: renewed through the log's inbox; a standby
+    /// takes over when it lapses.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(3_000..))]
     lease_ms: Option<u64>,
     /// Who this process is, in lease rows: letters, digits, `-` and `_`.
     #[arg(long, default_value_t = format!("process-{}", std::process::id()))]
@@ -62,8 +63,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<i32, Failed> {
         gridflow::failpoint::choose(place).map_err(Failed::usage)?;
     }
     let name = &arguments.name;
-    if name.is_empty() || name.len() > 60 || !name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_') {
-        return Err(Failed::usage(format!("--name {name}: 1 to 60 letters, digits, `-` and `_`")));
+    if name.is_empty() || name.len() > 40 || !name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_') {
+        return Err(Failed::usage(format!("--name {name}: 1 to 40 letters, digits, `-` and `_`")));
     }
     let config = RunConfig {
         log: arguments.from_log.clone(),

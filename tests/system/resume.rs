@@ -215,6 +215,33 @@ fn a_state_of_another_log_is_refused() {
     let output = command(&short, &state, &["--until-end"]).output().expect("the binary is built");
     assert_eq!(output.status.code(), Some(gridflow::EXIT_BAD_INPUT));
     assert!(String::from_utf8_lossy(&output.stderr).contains("has no epoch"), "{}", text(&output));
+    // Nor one that has the epoch, with other rows in it.
+    let other = dir.path().join("other");
+    record_demo(&other, 3, 6);
+    let output = command(&other, &state, &["--until-end"]).output().expect("the binary is built");
+    assert_eq!(output.status.code(), Some(gridflow::EXIT_BAD_INPUT));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("or another one"), "{}", text(&output));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_to_one_of_several_processes_stops_all_and_they_go_on_together() {
+    let dir = scratch();
+    let (log, state, straight) = (dir.path().join("log"), dir.path().join("state"), dir.path().join("straight"));
+    record_demo(&log, 4, 7);
+    replay_into(&log, &straight, workers(1));
+    let mut children = cluster(&log, &state, 2, &["--checkpoint-every", "60"]);
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert!(Command::new("kill").args(["-INT", &children[1].id().to_string()]).status().is_ok_and(|status| status.success()));
+    for child in &mut children {
+        assert!(ends_within(child, Duration::from_secs(20)), "they wait for each other");
+    }
+    assert_eq!(children[1].wait().expect("it was started").code(), Some(gridflow::EXIT_INTERRUPTED));
+    for child in cluster(&log, &state, 2, &["--until-end"]) {
+        let output = child.wait_with_output().expect("it was started");
+        assert!(output.status.success(), "{}", text(&output));
+    }
+    assert_same_bytes(&straight, &state.join("out"), "2 processes, one stopped");
 }
 
 #[cfg(target_os = "linux")]

@@ -77,6 +77,9 @@ impl Region {
         signal(&leader, "INT");
         let output = leader.wait_with_output().expect("it was started");
         assert_eq!(output.status.code(), Some(gridflow::EXIT_INTERRUPTED), "{}", String::from_utf8_lossy(&output.stderr));
+        let took_over: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+        assert!(took_over["took_over"].is_string() && took_over["term"] == 1, "{took_over}");
+        assert!(took_over["compared"].as_u64() > Some(0), "it compared before it led: {took_over}");
         // Once more to the end, by whoever may lead now.
         let output = self.run("last", &["--until-end"]).wait_with_output().expect("it was started");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -192,6 +195,33 @@ fn a_hand_over_that_the_log_orders_ends_the_leader_in_peace() {
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
     assert_eq!(summary["handed_over"], true);
     region.judge(standby);
+}
+
+#[cfg(unix)]
+#[test]
+fn of_two_standbys_one_leads_and_the_other_follows_it() {
+    let region = Region::start("8");
+    let mut leader = region.run("first", &[]);
+    wait_until("the leader has renewed its lease", || !leases(&region.log()).is_empty());
+    let mut standbys = [region.run("second", &["--standby"]), region.run("third", &["--standby"])];
+    std::thread::sleep(Duration::from_secs(3));
+    leader.kill().expect("it runs");
+    leader.wait().expect("it was started");
+    wait_until("a new term", || term(&region.state()) == 1);
+    // Long enough for three leases.
+    std::thread::sleep(Duration::from_secs(9));
+    assert_eq!(term(&region.state()), 1, "one cause, one term");
+    for standby in &mut standbys {
+        assert!(standby.try_wait().expect("it was started").is_none(), "both go on");
+    }
+    // Whichever follows is ended; the other is judged.
+    let who = gridflow_inputs::log::Terms::load(&region.state().join("out")).expect("there are terms");
+    let who = who.record().expect("a term was claimed").who.clone();
+    let [second, third] = standbys;
+    let (leads, mut follows) = if who.starts_with("second") { (second, third) } else { (third, second) };
+    follows.kill().expect("it runs");
+    follows.wait().expect("it was started");
+    region.judge(leads);
 }
 
 #[test]
