@@ -4,6 +4,8 @@ mod support;
 
 #[path = "system/bad_input.rs"]
 mod bad_input;
+#[path = "system/clocks.rs"]
+mod clocks;
 #[path = "system/command_line.rs"]
 mod command_line;
 #[path = "system/islands.rs"]

@@ -24,5 +24,7 @@ mod solver;
 mod telemetry;
 #[path = "operators/telemetry_cases.rs"]
 mod telemetry_cases;
+#[path = "operators/telemetry_differential.rs"]
+mod telemetry_differential;
 #[path = "operators/telemetry_reference.rs"]
 mod telemetry_reference;

@@ -11,6 +11,7 @@ use gridflow::simulate::Simulation;
 use gridflow::{EXIT_DONE, EXIT_INTERRUPTED};
 use gridflow_inputs::time::format_rfc3339;
 
+use super::output::{complain, say};
 use super::{Failed, report, stop_flag};
 
 #[derive(Args)]
@@ -57,24 +58,21 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<i32, Failed> {
     let recorded = record(&mut simulation, &region, &dir, &stop, |_| bar.inc(1))?;
     bar.finish_and_clear();
     if recorded.interrupted {
-        eprintln!("stopped; what was recorded is whole: {}", dir.display());
+        complain!("stopped; what was recorded is whole: {}", dir.display());
         return Ok(EXIT_INTERRUPTED);
     }
     if !arguments.json {
-        println!(
-            "A region on the IEEE 14-bus network: {buses} buses, {branches} branches, {units} units, a battery; seed {}.",
-            arguments.seed
-        );
-        println!(
+        say!("A region on the IEEE 14-bus network: {buses} buses, {branches} branches, {units} units, a battery; seed {}.", arguments.seed);
+        say!(
             "Recorded {} rows of {} minutes from {} sensors (with noise, delay, loss, duplicates, corrections).",
             report::grouped(recorded.rows),
             arguments.minutes,
             simulation.summary().sensors
         );
         for (event_ms, happening) in &simulation.summary().happenings {
-            println!("  {}  {happening:?}", clock(*event_ms));
+            say!("  {}  {happening:?}", clock(*event_ms));
         }
-        println!();
+        say!("");
     }
     let mut story = Story::default();
     let engine = EngineConfig { workers: report::all_cores(), ..EngineConfig::default() };
@@ -83,46 +81,49 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<i32, Failed> {
         report::json(&summary);
     } else {
         tell(&story, &dir);
-        println!("Replayed with {} workers in {:.1} s; digest {}", summary.workers, summary.seconds, &summary.digest[..16]);
-        println!();
-        println!("What to try next (the digest is the same for any number of workers):");
-        println!("  gridflow replay {} --workers 1", dir.display());
-        println!("  gridflow inspect {}", dir.display());
-        println!("  gridflow simulate --help");
+        say!("Replayed with {} workers in {:.1} s; digest {}", summary.workers, summary.seconds, &summary.digest[..16]);
+        say!("");
+        say!("What to try next (the digest is the same for any number of workers):");
+        say!("  gridflow replay {} --workers 1", dir.display());
+        say!("  gridflow inspect {}", dir.display());
+        say!("  gridflow simulate --help");
     }
     Ok(if summary.interrupted { EXIT_INTERRUPTED } else { EXIT_DONE })
 }
 
 fn tell(story: &Story, dir: &Path) {
-    println!(
+    say!(
         "state      {} estimates, one each 5 s; in {} the measurements contradicted each other (J above its threshold)",
-        story.estimates.0, story.estimates.1
+        story.estimates.0,
+        story.estimates.1
     );
-    println!("topology   changed at {}", list(story.switchings.iter().map(|epoch| clock(*epoch as i64))));
+    say!("topology   changed at {}", list(story.switchings.iter().map(|epoch| clock(*epoch as i64))));
     let methods = list(story.forecasts.1.iter().map(|(method, rows)| format!("{method} {rows} rows")));
-    println!("forecast   {} issues of the next 24 h ({methods})", story.forecasts.0.len());
-    println!(
+    say!("forecast   {} issues of the next 24 h ({methods})", story.forecasts.0.len());
+    say!(
         "dispatch   {} plans passed the power flow and left; in {} intervals the last safe set points stood; {} violations named",
         story.plans.0.len(),
         story.plans.1.len(),
         story.violations
     );
     for (zone, ((least, _), (greatest, at))) in &story.prices {
-        println!("price      zone {zone}: {:.2} to {:.2} per MWh, highest at {}", *least as f64 / 1e6, *greatest as f64 / 1e6, clock(*at));
+        say!("price      zone {zone}: {:.2} to {:.2} per MWh, highest at {}", *least as f64 / 1e6, *greatest as f64 / 1e6, clock(*at));
     }
     match &story.shed {
         Some((p, epoch, loads, reason)) => {
-            println!("shed       up to {:.1} MW of {loads} loads, at {} ({reason:?})", p.mw(), clock(*epoch as i64))
+            say!("shed       up to {:.1} MW of {loads} loads, at {} ({reason:?})", p.mw(), clock(*epoch as i64))
         }
-        None => println!("shed       nothing"),
+        None => say!("shed       nothing"),
     }
-    println!(
+    say!(
         "refused    {} rows, each with its reason; {} rows too late; {} corrections touched an estimate",
-        story.refused.0, story.refused.1, story.audits
+        story.refused.0,
+        story.refused.1,
+        story.audits
     );
-    println!("alarms     {}", list(story.alarms.iter().map(|(kind, count)| format!("{kind} {count}"))));
-    println!("log        {}", dir.display());
-    println!();
+    say!("alarms     {}", list(story.alarms.iter().map(|(kind, count)| format!("{kind} {count}"))));
+    say!("log        {}", dir.display());
+    say!("");
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {

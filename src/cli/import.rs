@@ -7,6 +7,7 @@ use gridflow::importing::{ImportConfig, Imported, import};
 use gridflow::{EXIT_DONE, networks};
 use gridflow_inputs::network_file::NetworkFile;
 
+use super::output::say;
 use super::{Failed, report};
 
 #[derive(Args)]
@@ -31,8 +32,8 @@ fn describe(path: &Path, file: &NetworkFile) {
     let network = &file.network;
     let load: f64 = network.loads.iter().filter(|load| load.in_service).map(|load| load.load_p.mw()).sum();
     let capacity: f64 = network.generators.iter().filter(|unit| unit.in_service).map(|unit| unit.p_max.mw()).sum();
-    println!("{}: network {}, base {} MVA", path.display(), file.name, file.base_power.mva());
-    println!(
+    say!("{}: network {}, base {} MVA", path.display(), file.name, file.base_power.mva());
+    say!(
         "  {} buses, {} branches, {} units ({capacity:.1} MW), {} loads ({load:.1} MW), {} shunts, {} storage units, {} direct-current links, {} switches",
         network.buses.len(),
         network.branches.len(),
@@ -44,19 +45,19 @@ fn describe(path: &Path, file: &NetworkFile) {
         network.switches.len()
     );
     for warning in &file.warnings {
-        println!("  note: {warning}");
+        say!("  note: {warning}");
     }
 }
 
 fn tell(imported: &Imported, out: &Path) {
-    println!("{} rows in {} epochs recorded at {}", report::grouped(imported.rows), report::grouped(imported.epochs), out.display());
+    say!("{} rows in {} epochs recorded at {}", report::grouped(imported.rows), report::grouped(imported.epochs), out.display());
     for line in &imported.bad_lines {
-        println!("  left out: {line}");
+        say!("  left out: {line}");
     }
     if imported.bad_line_count > imported.bad_lines.len() as u64 {
-        println!("  and {} more lines", imported.bad_line_count - imported.bad_lines.len() as u64);
+        say!("  and {} more lines", imported.bad_line_count - imported.bad_lines.len() as u64);
     }
-    println!("next: gridflow replay {}", out.display());
+    say!("next: gridflow replay {}", out.display());
 }
 
 pub(crate) fn run(arguments: &ImportArguments) -> Result<i32, Failed> {

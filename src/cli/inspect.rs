@@ -8,6 +8,7 @@ use gridflow::{EXIT_BAD_INPUT, EXIT_DONE, journal};
 use gridflow_inputs::log::{INPUT_STREAM, Inspection, LogReader, inspect};
 use gridflow_operators::decision::Stream;
 
+use super::output::{is_heard, say};
 use super::{Failed, report};
 
 #[derive(Args)]
@@ -40,25 +41,25 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<i32, Failed> {
 
 fn print(found: &Inspection) {
     let grouped = report::grouped;
-    println!("stream {} of region {}, format {}", found.header.stream, found.header.region, gridflow_inputs::log::FORMAT_VERSION);
-    println!("{} segments, {} bytes, {} epochs, {} rows", found.segments, grouped(found.bytes), grouped(found.epochs), grouped(found.rows));
+    say!("stream {} of region {}, format {}", found.header.stream, found.header.region, gridflow_inputs::log::FORMAT_VERSION);
+    say!("{} segments, {} bytes, {} epochs, {} rows", found.segments, grouped(found.bytes), grouped(found.epochs), grouped(found.rows));
     if let (Some(first), Some(last)) = (found.first_epoch, found.last_epoch) {
-        println!("epochs {first} to {last}: {:.1} hours", (last - first) as f64 / 3.6e6);
+        say!("epochs {first} to {last}: {:.1} hours", (last - first) as f64 / 3.6e6);
     }
-    println!("  {:<18} {:>14} {:>14} {:>8}  event times", "kind", "rows", "bytes", "B/row");
+    say!("  {:<18} {:>14} {:>14} {:>8}  event times", "kind", "rows", "bytes", "B/row");
     for kind in &found.kinds {
         let span = match (kind.event_first, kind.event_last) {
             (Some(first), Some(last)) => format!("{first} to {last}"),
             _ => "-".into(),
         };
         let per_row = kind.bytes as f64 / kind.rows.max(1) as f64;
-        println!("  {:<18} {:>14} {:>14} {:>8.2}  {span}", kind.name, grouped(kind.rows), grouped(kind.bytes), per_row);
+        say!("  {:<18} {:>14} {:>14} {:>8.2}  {span}", kind.name, grouped(kind.rows), grouped(kind.bytes), per_row);
     }
     if let Some(torn) = &found.torn {
-        println!("torn end: {} bytes of segment {} from byte {} hold no complete epoch", torn.bytes, torn.segment, torn.offset);
+        say!("torn end: {} bytes of segment {} from byte {} hold no complete epoch", torn.bytes, torn.segment, torn.offset);
     }
     for ignored in &found.ignored {
-        println!(
+        say!(
             "ignored: {} bytes of term {} in segment {}, behind the fence of a later term",
             grouped(ignored.bytes),
             ignored.term,
@@ -66,12 +67,12 @@ fn print(found: &Inspection) {
         );
     }
     match &found.damage {
-        Some(damage) => println!("DAMAGED: {damage}"),
-        None => println!("no damage"),
+        Some(damage) => say!("DAMAGED: {damage}"),
+        None => say!("no damage"),
     }
 }
 
-/// Rows as they are named in the code, one a line, behind their epoch; a reader such as `head` may stop listening.
+/// Rows as they are named in the code, one a line, behind their epoch, until there are no more or nobody listens.
 fn print_rows(log: &Path, found: &Inspection, count: usize) -> Result<(), Failed> {
     let mut left = count;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -79,7 +80,7 @@ fn print_rows(log: &Path, found: &Inspection, count: usize) -> Result<(), Failed
         for batch in LogReader::open(log)? {
             let batch = batch?;
             for (sequence, row) in batch.iter().take(left) {
-                if writeln!(out, "{} {sequence} {row:?}", batch.epoch).is_err() {
+                if !is_heard(writeln!(out, "{} {sequence} {row:?}", batch.epoch)) {
                     return Ok(());
                 }
             }
@@ -88,13 +89,14 @@ fn print_rows(log: &Path, found: &Inspection, count: usize) -> Result<(), Failed
                 break;
             }
         }
+        is_heard(out.flush());
         return Ok(());
     }
     let Some(stream) = Stream::from_name(&found.header.stream) else { return Ok(()) };
     for epoch in journal::read_log(log, stream)? {
         let (epoch, rows) = epoch?;
         for (row, change) in rows.iter().take(left) {
-            if writeln!(out, "{epoch} {change:+} {row:?}").is_err() {
+            if !is_heard(writeln!(out, "{epoch} {change:+} {row:?}")) {
                 return Ok(());
             }
         }
@@ -103,5 +105,6 @@ fn print_rows(log: &Path, found: &Inspection, count: usize) -> Result<(), Failed
             break;
         }
     }
+    is_heard(out.flush());
     Ok(())
 }

@@ -1,8 +1,12 @@
 //! The command line: what a user types, what is printed, and the exit codes.
 
+// `println!` panics when nobody listens: `output` has what does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod demo;
 mod import;
 mod inspect;
+mod output;
 mod replay;
 mod report;
 mod run;
@@ -14,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
 use gridflow::{EXIT_BAD_INPUT, EXIT_INTERNAL, EXIT_USAGE};
+use output::complain;
 
 /// A smart-grid stream processor: recorded rows in; state, forecasts, dispatch and prices out; the same bits every time.
 #[derive(Parser)]
@@ -80,7 +85,7 @@ pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>, Failed> {
         if raised.swap(true, Ordering::Relaxed) {
             std::process::exit(gridflow::EXIT_INTERRUPTED);
         }
-        eprintln!("stopping after the present epoch; press Ctrl-C again to stop at once");
+        complain!("stopping after the present epoch; press Ctrl-C again to stop at once");
     })
     .map_err(Failed::internal)?;
     Ok(stop)
@@ -102,7 +107,7 @@ pub(crate) fn run() -> i32 {
     match result {
         Ok(code) => code,
         Err(Failed { code, error }) => {
-            eprintln!("gridflow: {error:#}");
+            complain!("gridflow: {error:#}");
             code
         }
     }

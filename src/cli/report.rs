@@ -12,6 +12,8 @@ use gridflow::simulate::SimulationSummary;
 use gridflow::workload::Workload;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::output::say;
+
 /// Whether a person watches.
 pub(crate) fn on_terminal() -> bool {
     std::io::stderr().is_terminal()
@@ -46,12 +48,12 @@ pub(crate) fn grouped(number: u64) -> String {
 
 /// Prints a value as one line of JSON.
 pub(crate) fn json(value: &impl serde::Serialize) {
-    println!("{}", serde_json::to_string(value).expect("summaries are plain data"));
+    say!("{}", serde_json::to_string(value).expect("summaries are plain data"));
 }
 
 /// Prints a replay for reading.
 pub(crate) fn replay(summary: &ReplaySummary) {
-    println!(
+    say!(
         "region {}: {} rows in {} epochs, {} workers, {:.1} s",
         summary.region,
         grouped(summary.rows),
@@ -61,31 +63,33 @@ pub(crate) fn replay(summary: &ReplaySummary) {
     );
     streams(&summary.streams);
     metrics(&summary.metrics);
-    println!("digest {}", summary.digest);
-    println!("fingerprint {}", summary.fingerprint);
+    say!("digest {}", summary.digest);
+    say!("fingerprint {}", summary.fingerprint);
     if let Some(torn) = &summary.torn {
-        println!(
+        say!(
             "the log's end is torn: {} bytes of segment {} from byte {} hold no complete epoch and were left out",
-            torn.bytes, torn.segment, torn.offset
+            torn.bytes,
+            torn.segment,
+            torn.offset
         );
     }
     match (&summary.difference, summary.verified) {
         (Some(first), _) => {
-            println!("DIFFERS first at epoch {}, stream {}, row {}", first.epoch, first.stream, first.row);
-            println!("  expected {}", first.expected.as_deref().unwrap_or("nothing"));
-            println!("  found    {}", first.found.as_deref().unwrap_or("nothing"));
+            say!("DIFFERS first at epoch {}, stream {}, row {}", first.epoch, first.stream, first.row);
+            say!("  expected {}", first.expected.as_deref().unwrap_or("nothing"));
+            say!("  found    {}", first.found.as_deref().unwrap_or("nothing"));
         }
-        (None, Some(_)) => println!("verified: the same rows in every stream"),
+        (None, Some(_)) => say!("verified: the same rows in every stream"),
         (None, None) => {}
     }
     if summary.interrupted {
-        println!("stopped by Ctrl-C at epoch {}; run again for the rest", summary.last_epoch.unwrap_or(0));
+        say!("stopped by Ctrl-C at epoch {}; run again for the rest", summary.last_epoch.unwrap_or(0));
     }
 }
 
 /// Prints a run for reading.
 pub(crate) fn run(summary: &RunSummary) {
-    println!(
+    say!(
         "region {}: {} rows in {} epochs since the first start, {} workers, {:.1} s",
         summary.region,
         grouped(summary.rows),
@@ -94,34 +98,34 @@ pub(crate) fn run(summary: &RunSummary) {
         summary.seconds
     );
     match summary.resumed_from {
-        Some(epoch) => println!("went on behind epoch {epoch}, after {:.2} s", summary.start_seconds),
-        None => println!("started with the log's first epoch"),
+        Some(epoch) => say!("went on behind epoch {epoch}, after {:.2} s", summary.start_seconds),
+        None => say!("started with the log's first epoch"),
     }
     match (summary.term, summary.took_over) {
         (Some(term), Some(cause)) => {
-            println!("took over in term {term}: {}", if cause == Cause::Order { "the log ordered it" } else { "the leader's lease lapsed" })
+            say!("took over in term {term}: {}", if cause == Cause::Order { "the log ordered it" } else { "the leader's lease lapsed" })
         }
-        (Some(term), None) if term > 0 => println!("led in term {term}"),
-        (None, _) => println!("followed: {} epochs of streams equal to the leader's", grouped(summary.compared)),
+        (Some(term), None) if term > 0 => say!("led in term {term}"),
+        (None, _) => say!("followed: {} epochs of streams equal to the leader's", grouped(summary.compared)),
         _ => {}
     }
     if summary.handed_over {
-        println!("handed over, as the log ordered");
+        say!("handed over, as the log ordered");
     }
     streams(&summary.streams);
-    println!("checkpoints {}, the newest {} bytes", grouped(summary.checkpoints), grouped(summary.checkpoint_bytes));
+    say!("checkpoints {}, the newest {} bytes", grouped(summary.checkpoints), grouped(summary.checkpoint_bytes));
     metrics(&summary.metrics);
-    println!("digest {}", summary.digest);
-    println!("fingerprint {}", summary.fingerprint);
+    say!("digest {}", summary.digest);
+    say!("fingerprint {}", summary.fingerprint);
     if summary.interrupted {
-        println!("stopped by Ctrl-C at epoch {}; start again to go on", summary.last_epoch.unwrap_or(0));
+        say!("stopped by Ctrl-C at epoch {}; start again to go on", summary.last_epoch.unwrap_or(0));
     }
 }
 
 fn streams(streams: &BTreeMap<String, StreamSummary>) {
-    println!("  {:<18} {:>12}  digest", "stream", "changes");
+    say!("  {:<18} {:>12}  digest", "stream", "changes");
     for (name, stream) in streams {
-        println!("  {:<18} {:>12}  {}", name, grouped(stream.rows), &stream.digest[..16]);
+        say!("  {:<18} {:>12}  {}", name, grouped(stream.rows), &stream.digest[..16]);
     }
 }
 
@@ -129,9 +133,9 @@ fn streams(streams: &BTreeMap<String, StreamSummary>) {
 fn metrics(metrics: &MetricsSummary) {
     let cpu = metrics.cpu_seconds.map_or(String::new(), |cpu| format!(", {cpu:.1} s of processor time"));
     let memory = metrics.peak_memory_bytes.map_or(String::new(), |bytes| format!(", at most {} MB of memory", grouped(bytes >> 20)));
-    println!("{} rows a second{cpu}{memory}, lag at most {} ms", grouped(metrics.rows_per_second as u64), grouped(metrics.lag_ms_max));
+    say!("{} rows a second{cpu}{memory}, lag at most {} ms", grouped(metrics.rows_per_second as u64), grouped(metrics.lag_ms_max));
     for (stream, latency) in &metrics.latency_ms {
-        println!(
+        say!(
             "  {:<18} {:>8} epochs sealed after {:.1} ms (half), {:.1} ms (99 of 100), {:.1} ms (all)",
             stream,
             grouped(latency.count),
@@ -144,7 +148,7 @@ fn metrics(metrics: &MetricsSummary) {
 
 /// Prints what a simulation did, for reading.
 pub(crate) fn simulation(summary: &SimulationSummary) {
-    println!(
+    say!(
         "  {} sensors took {} readings; lost {}, late by 60 s and more {}, duplicates {}, corrections {}, bad quality {}, gross errors {}",
         grouped(summary.sensors),
         grouped(summary.readings),
@@ -155,7 +159,7 @@ pub(crate) fn simulation(summary: &SimulationSummary) {
         grouped(summary.bad_quality),
         grouped(summary.gross_errors)
     );
-    println!(
+    say!(
         "  {} power flows; {} from a second start, {} with held loads, {} with a held state; {} dispatches, {} by merit order alone",
         grouped(summary.steps),
         summary.retried_flat,
@@ -165,15 +169,15 @@ pub(crate) fn simulation(summary: &SimulationSummary) {
         summary.dispatches_by_merit
     );
     for (event_ms, happening) in &summary.happenings {
-        println!("  {}  {happening:?}", gridflow_inputs::time::format_rfc3339(*event_ms));
+        say!("  {}  {happening:?}", gridflow_inputs::time::format_rfc3339(*event_ms));
     }
 }
 
 /// Prints what a workload holds, for reading.
 pub(crate) fn workload(written: &Workload) {
     let summary = &written.summary;
-    println!("{} records in {} epochs", grouped(summary.records), grouped(summary.epochs));
-    println!(
+    say!("{} records in {} epochs", grouped(summary.records), grouped(summary.epochs));
+    say!(
         "  {} readings of {} sensors: {} under 2 s late, {} 2 to 30 s, {} 60 to 300 s; {} bad",
         grouped(summary.readings),
         grouped(u64::from(written.config.sensors)),
@@ -182,10 +186,5 @@ pub(crate) fn workload(written: &Workload) {
         grouped(summary.very_slow),
         grouped(summary.bad)
     );
-    println!(
-        "  {} duplicates, {} corrections, {} moves",
-        grouped(summary.duplicates),
-        grouped(summary.corrections),
-        grouped(summary.moves)
-    );
+    say!("  {} duplicates, {} corrections, {} moves", grouped(summary.duplicates), grouped(summary.corrections), grouped(summary.moves));
 }

@@ -8,6 +8,7 @@ use gridflow::journal::JournalError;
 use gridflow::running::{RunConfig, RunError, run as run_log};
 use gridflow::{EXIT_DONE, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_VERIFICATION};
 
+use super::output::complain;
 use super::replay::cluster;
 use super::{Failed, report, stop_flag};
 
@@ -82,7 +83,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<i32, Failed> {
     };
     let summary = run_log(&config, &*stop_flag()?, &mut ()).map_err(failed)?;
     for unusable in &summary.unusable_checkpoints {
-        eprintln!("gridflow: the checkpoint of epoch {} was passed over: {}", unusable.epoch, unusable.what);
+        complain!("gridflow: the checkpoint of epoch {} was passed over: {}", unusable.epoch, unusable.what);
     }
     if arguments.json {
         report::json(&summary);

@@ -9,6 +9,7 @@ use gridflow::{EXIT_DONE, EXIT_INTERRUPTED, networks};
 use gridflow_inputs::profiles;
 use gridflow_inputs::time::parse_rfc3339;
 
+use super::output::{complain, say};
 use super::{Failed, report, stop_flag};
 
 #[derive(Args)]
@@ -65,7 +66,7 @@ pub(crate) fn run(arguments: &SimulateArguments) -> Result<i32, Failed> {
     let start_ms = arguments.start.as_deref().map(moment).transpose()?;
     let file = networks::read(&arguments.network)?;
     for warning in &file.warnings {
-        eprintln!("gridflow: {}: {warning}", arguments.network.display());
+        complain!("gridflow: {}: {warning}", arguments.network.display());
     }
     let profiles = arguments.profiles.as_deref().map(profiles::read).transpose()?;
     let config = SimulationConfig {
@@ -88,15 +89,15 @@ pub(crate) fn run(arguments: &SimulateArguments) -> Result<i32, Failed> {
     if arguments.json {
         report::json(&serde_json::json!({ "log": recorded, "simulation": simulation.summary() }));
     } else {
-        println!(
+        say!(
             "{} rows in {} epochs recorded at {}",
             report::grouped(recorded.rows),
             report::grouped(recorded.epochs),
             arguments.out.display()
         );
         report::simulation(simulation.summary());
-        println!("true states: {}", arguments.out.join(TRUTH).display());
-        println!("next: gridflow replay {}", arguments.out.display());
+        say!("true states: {}", arguments.out.join(TRUTH).display());
+        say!("next: gridflow replay {}", arguments.out.display());
     }
     Ok(if recorded.interrupted { EXIT_INTERRUPTED } else { EXIT_DONE })
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use gridflow::workload::{Targets, WorkloadConfig, write};
 use gridflow::{EXIT_DONE, EXIT_INTERRUPTED};
 
+use super::output::say;
 use super::{Failed, report, stop_flag};
 
 #[derive(Args)]
@@ -67,10 +68,10 @@ pub(crate) fn run(arguments: &WorkloadArguments) -> Result<i32, Failed> {
     } else {
         report::workload(&written);
         for path in [&targets.binary, &targets.csv, &targets.log].into_iter().flatten() {
-            println!("written: {}", path.display());
+            say!("written: {}", path.display());
         }
         if let Some(log) = &targets.log {
-            println!("next: gridflow replay {}", log.display());
+            say!("next: gridflow replay {}", log.display());
         }
     }
     Ok(if written.interrupted { EXIT_INTERRUPTED } else { EXIT_DONE })

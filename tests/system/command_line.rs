@@ -1,7 +1,7 @@
 //! The command line: exit codes, messages, JSON.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use crate::support::{record_demo, scratch};
 
@@ -127,4 +127,63 @@ fn a_workload_is_written_in_the_forms_asked_for_and_can_be_inspected() {
     let output = gridflow(&["workload", "--minutes", "1", "--sensors", "1", "--csv", text(&nowhere)]);
     assert_eq!(code(&output), 3);
     assert!(errors(&output).contains("nowhere"), "{}", errors(&output));
+}
+
+/// As `gridflow … | head -0`: nobody reads what is printed.
+#[test]
+fn a_reader_that_stops_listening_stops_no_command() {
+    let dir = scratch();
+    let (log, out, workload, demo) = (dir.path().join("log"), dir.path().join("out"), dir.path().join("w1"), dir.path().join("demo"));
+    record_demo(&log, 1, 1);
+    let network = dir.path().join("case14.m");
+    std::fs::write(&network, gridflow_inputs::matpower::IEEE14).expect("scratch can be written");
+    for arguments in [
+        &["inspect", text(&log)][..],
+        &["inspect", text(&log), "--json"],
+        &["inspect", text(&log), "--rows", "100000"],
+        &["replay", text(&log), "--out", text(&out)],
+        &["replay", text(&log), "--json"],
+        &["inspect", text(&out.join("window")), "--rows", "100000"],
+        &["import", text(&network)],
+        &["workload", "--minutes", "1", "--sensors", "20", "--log", text(&workload)],
+        &["demo", "--minutes", "1", "--out", text(&demo)],
+        &["--help"],
+    ] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gridflow"))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary is built");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(code(&output), 0, "{arguments:?}: {}", errors(&output));
+        assert_eq!(errors(&output), "", "{arguments:?}");
+    }
+    // Complaints that nobody reads change no exit code either.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gridflow"))
+        .args(["replay", text(&dir.path().join("nowhere"))])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary is built");
+    drop(child.stderr.take());
+    assert_eq!(child.wait().expect("it ends").code(), Some(3));
+}
+
+#[test]
+fn output_that_is_lost_is_a_failure() {
+    let dir = scratch();
+    let log = dir.path().join("log");
+    record_demo(&log, 1, 1);
+    let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else {
+        println!("skipped: no /dev/full here");
+        return;
+    };
+    let output = Command::new(env!("CARGO_BIN_EXE_gridflow"))
+        .args(["inspect", text(&log), "--json"])
+        .stdout(full)
+        .output()
+        .expect("the binary is built");
+    assert_eq!(code(&output), 5);
+    assert!(errors(&output).contains("standard output"), "{}", errors(&output));
 }

@@ -261,7 +261,7 @@ pub(crate) fn sums(log: &Log, workers: usize) -> Vec<Picture> {
 }
 
 /// The same without a dataflow, with so many workers at each epoch; where the number changes, all are saved and loaded.
-fn resumed_sums(log: &Log, workers: &[usize]) -> Vec<Picture> {
+pub(crate) fn resumed_sums(log: &Log, workers: &[usize]) -> Vec<Picture> {
     let mut sum = Picture::default();
     let mut region = Region::new(workers[0]);
     let mut last = (0, workers[0]);
@@ -321,7 +321,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
 }
 
 /// Storms of late, early, duplicate, corrected and withdrawn readings of few identities, of moves and assignments, some late.
-fn storms() -> impl Strategy<Value = Log> {
+pub(crate) fn storms() -> impl Strategy<Value = Log> {
     let gap = prop_oneof![40 => 1..10i64, 30 => 10..70i64, 10 => 70..400i64, 10 => 900..1_000i64, 5 => 3_000..4_000i64, 1 => Just(100_000_000i64)];
     let epoch = (gap, prop::collection::vec(drawn(), 0..9));
     let lateness = prop_oneof![Just(0i64), Just(60_000), Just(120_000), Just(900_000), Just(4_000_000)];
