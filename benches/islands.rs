@@ -242,10 +242,11 @@ fn through_dataflow(network: &[Input], moves: &[(Epoch, Input)]) {
                 _ => None,
             }));
             let equipment = changes(drawn.flat_map(|drawn| match drawn {
-                IslandOutput::Element(place, row, change) => Some(((place, GridRow::Element(row)), change)),
+                IslandOutput::Element(place, row, change) => Some(((place, GridRow::Element(row.into())), change)),
                 _ => None,
             }));
-            let readings = changes(scope.input_from(&mut newest).map(|reading| ((place_of(&reading), GridRow::Reading(reading)), 1)));
+            let readings =
+                changes(scope.input_from(&mut newest).map(|reading| ((place_of(&reading), GridRow::Reading(reading.into())), 1)));
             by_island(equipment.concat(readings), placed).inner.probe_with(&progress);
         });
         let mut pass = |epoch: Epoch, told: Vec<IslandInput>, read: Vec<Reading>| {

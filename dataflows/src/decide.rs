@@ -1,5 +1,7 @@
 //! Decide: stability actions on a path of their own, then dispatch, and the arbiter as the one door for set points.
 
+use std::sync::Arc;
+
 use gridflow_inputs::input::{Region, Timer};
 use gridflow_operators::arbiter::solve_arbiter;
 use gridflow_operators::decision::{Forecast, Output};
@@ -67,7 +69,7 @@ pub fn build<'scope>(
     let plans = planned.clone().inner.flat_map(|(row, _, change)| match row {
         DispatchRow::Plan(plan) => {
             let key = plan.island.0;
-            vec![SolverInput::Row { key, row: GridRow::Plan(plan), change }, SolverInput::Trigger { key }]
+            vec![SolverInput::Row { key, row: GridRow::Plan(Arc::new(plan)), change }, SolverInput::Trigger { key }]
         }
         DispatchRow::Row(_) => Vec::new(),
     });

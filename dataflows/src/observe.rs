@@ -57,7 +57,7 @@ pub(crate) fn on_timer<'scope, R: Clone + 'static>(feed: Rows<'scope, Feed>, tim
 
 /// The region as a row that all keys see.
 pub(crate) fn shared_region<'scope>(region: Changes<'scope, (u64, Region)>) -> Rows<'scope, SolverInput<GridRow>> {
-    region.inner.map(|((worker, region), _, change)| SolverInput::Shared { worker, row: GridRow::Region(region), change })
+    region.inner.map(|((worker, region), _, change)| SolverInput::Shared { worker, row: GridRow::Region(Arc::new(region)), change })
 }
 
 /// Wires observation.
@@ -113,11 +113,11 @@ pub fn build<'scope>(
         _ => None,
     }));
     let equipment = changes(drawn.clone().flat_map(|drawn| match drawn {
-        IslandOutput::Element(place, row, change) => Some(((place, GridRow::Element(row)), change)),
+        IslandOutput::Element(place, row, change) => Some(((place, GridRow::Element(Arc::new(row))), change)),
         _ => None,
     }));
     let readings = changes(told.clone().flat_map(|told| match told {
-        TelemetryOutput::Newest(reading, change) => Some(((place_of(&reading), GridRow::Reading(reading)), change)),
+        TelemetryOutput::Newest(reading, change) => Some(((place_of(&reading), GridRow::Reading(Arc::new(reading))), change)),
         _ => None,
     }));
     let reports = feed.clone().flat_map(|feed| match feed {
@@ -163,7 +163,7 @@ pub fn build<'scope>(
         Output::Estimate(row) => Some((row.island, row)),
         _ => None,
     });
-    let states = states.map(|(island, row): (IslandId, Estimate)| (island, GridRow::Estimate(row)));
+    let states = states.map(|(island, row): (IslandId, Estimate)| (island, GridRow::Estimate(Arc::new(row))));
     Observed {
         accounts: summed.concat(rows_of_figures).concat(rows_of_sensors).concat(rows_of_islands),
         estimates: estimation_rows.clone().filter(|row| !matches!(row, Output::Outcome(_))).concat(audited),

@@ -98,7 +98,7 @@ pub(crate) fn island_case(network: &Network, reference: BusId, base_mva: f64) ->
 pub(crate) fn elements(rows: &[GridRow]) -> Vec<Input> {
     rows.iter()
         .filter_map(|row| match row {
-            GridRow::Element(row) => Some(row.clone()),
+            GridRow::Element(row) => Some(Input::clone(row)),
             _ => None,
         })
         .collect()

@@ -3,6 +3,7 @@
 //! The join is relational: a switch moves the rows of the equipment it moves and no others.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use differential_dataflow::AsCollection;
 use gridflow_inputs::ids::IslandId;
@@ -22,25 +23,25 @@ use crate::sealed::{Changes, Rows};
 use crate::solver::SolverInput;
 use crate::telemetry::Reading;
 
-/// A row of an island's problem.
+/// A row of an island's problem. What is large is shared: rows are copied into arrangements and into each solver.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum GridRow {
     /// The region; shared by all islands.
-    Region(Region),
+    Region(Arc<Region>),
     /// The island as a whole.
     Island(IslandRow),
     /// A piece of equipment in service.
-    Element(Input),
+    Element(Arc<Input>),
     /// The newest good reading of a sensor.
-    Reading(Reading),
+    Reading(Arc<Reading>),
     /// What a storage unit last reported.
     Storage(StorageTelemetry),
     /// The newest estimate.
-    Estimate(Estimate),
+    Estimate(Arc<Estimate>),
     /// A load that is shed.
     Shed(Shed),
     /// A plan that wants to take effect.
-    Plan(Plan),
+    Plan(Arc<Plan>),
     /// What is expected of a zone; shared by all islands.
     Forecast(Forecast),
 }
@@ -67,14 +68,14 @@ impl IslandRows {
         let mut elements = Vec::new();
         for row in rows {
             match row {
-                GridRow::Region(row) => sorted.region = Some(row.clone()),
+                GridRow::Region(row) => sorted.region = Some(Region::clone(row)),
                 GridRow::Island(row) => sorted.island = Some(*row),
-                GridRow::Element(row) => elements.push(row),
-                GridRow::Reading(row) => sorted.readings.push(row.clone()),
+                GridRow::Element(row) => elements.push(&**row),
+                GridRow::Reading(row) => sorted.readings.push(Reading::clone(row)),
                 GridRow::Storage(row) => sorted.storages.push(row.clone()),
-                GridRow::Estimate(row) => sorted.estimate = Some(row.clone()),
+                GridRow::Estimate(row) => sorted.estimate = Some(Estimate::clone(row)),
                 GridRow::Shed(row) => sorted.sheds.push(row.clone()),
-                GridRow::Plan(row) => sorted.plan = Some(row.clone()),
+                GridRow::Plan(row) => sorted.plan = Some(Plan::clone(row)),
                 GridRow::Forecast(row) => sorted.forecasts.push(row.clone()),
             }
         }
