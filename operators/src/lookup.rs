@@ -58,12 +58,6 @@ impl Lookup {
         self.slots[at] = (key, place);
     }
 
-    /// Forgets all, and keeps the room.
-    pub(crate) fn clear(&mut self) {
-        self.slots.fill((0, FREE));
-        self.len = 0;
-    }
-
     /// Bytes it takes.
     pub(crate) fn bytes(&self) -> usize {
         self.slots.capacity() * size_of::<(u64, u32)>()
@@ -84,7 +78,5 @@ mod tests {
             assert_eq!(lookup.place(key(place), 9_999_999), (place as usize, false));
         }
         assert!((0..5_000).all(|place| lookup.get(key(place)) == Some(place as u32)));
-        lookup.clear();
-        assert!((0..5_000).all(|place| lookup.get(key(place)).is_none()));
     }
 }

@@ -1,7 +1,7 @@
 //! Windows of buses, feeders and zones: minutes that can still change, and what final minutes left in longer windows.
 //!
 //! Counts and sums are added up as they come. Least and greatest cannot be, so each worker states its own anew whenever
-//! its readings changed, and the least and greatest of those hold.
+//! its readings changed, or says by what new ones widen them; the least and greatest of all workers hold.
 
 use gridflow_inputs::input::Quantity;
 use serde::{Deserialize, Serialize};
@@ -49,8 +49,13 @@ impl Account {
         route(self.scope, self.id)
     }
 
+    /// The first minute not before a time; sought from the end, where almost all changes go.
+    fn from(&self, start_ms: i64) -> usize {
+        self.minutes.iter().rposition(|minute| minute.start_ms < start_ms).map_or(0, |before| before + 1)
+    }
+
     fn place(&mut self, start_ms: i64, peers: usize) -> usize {
-        let place = self.minutes.partition_point(|minute| minute.start_ms < start_ms);
+        let place = self.from(start_ms);
         if self.minutes.get(place).is_none_or(|minute| minute.start_ms != start_ms) {
             self.minutes.insert(place, Minute { start_ms, count: 0, sum: 0, sum_squares: 0, stated: 0 });
             self.extremes.splice(place * peers..place * peers, std::iter::repeat_n(NO_EXTREMES, peers));
@@ -68,7 +73,7 @@ impl Account {
     fn window(&self, length: usize, start: i64, peers: usize) -> Aggregate {
         let (base_start, base) = self.bases[length - 1];
         let mut aggregate = if base_start == start { base } else { Aggregate::default() };
-        let first = self.minutes.partition_point(|minute| minute.start_ms < start);
+        let first = self.from(start);
         for place in first..self.minutes.len() {
             if self.minutes[place].start_ms >= start + LENGTHS_MS[length] {
                 break;
@@ -125,14 +130,15 @@ impl Account {
         while let Some(Partial::Window { start_ms, .. }) = changes.get(at) {
             let place = self.place(*start_ms, peers);
             let before = self.minute(place, peers);
-            while let Some(Partial::Window { start_ms: same, worker, count, sum, sum_squares, extremes, .. }) = changes.get(at)
+            while let Some(Partial::Window { start_ms: same, worker, count, sum, sum_squares, extremes, widens, .. }) = changes.get(at)
                 && same == start_ms
             {
                 let minute = &mut self.minutes[place];
                 minute.count += count;
                 minute.sum += sum;
                 minute.sum_squares += sum_squares;
-                self.extremes[place * peers + *worker as usize] = extremes.unwrap_or(NO_EXTREMES);
+                let (known, told) = (&mut self.extremes[place * peers + *worker as usize], extremes.unwrap_or(NO_EXTREMES));
+                *known = if *widens { (known.0.min(told.0), known.1.max(told.1)) } else { told };
                 at += 1;
             }
             self.state_minute(place, &before, peers, out);

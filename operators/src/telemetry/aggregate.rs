@@ -15,6 +15,12 @@ pub(crate) fn floor(event_ms: i64, length_ms: i64) -> i64 {
     event_ms.div_euclid(length_ms) * length_ms
 }
 
+/// The square of a value; it cannot overflow, and need not be asked whether it does.
+#[inline]
+pub(crate) fn square(value: i64) -> i128 {
+    i128::from(value).wrapping_mul(i128::from(value))
+}
+
 /// Count, sums and extremes of the good readings of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Aggregate {

@@ -11,6 +11,7 @@ use gridflow_inputs::units::{MAX_MAGNITUDE, divide_half_even};
 use gridflow_inputs::{Epoch, Input};
 
 use super::held::{Entry, Held, MINUTE_MS};
+use super::minutes::{AHEAD, Slot};
 use super::places::{NOWHERE, Place};
 use super::sensors::{Cell, NEVER, adds_up, feeds_solvers};
 use super::{
@@ -19,9 +20,6 @@ use super::{
 };
 use crate::decision::{Alarm, AlarmKind, Late, Measure, Reason, Rejected, WindowScope};
 use crate::hygiene::{refusal, rejected};
-
-/// So many readings are looked up at once.
-const AHEAD: usize = 32;
 
 /// What is the same for all readings of an epoch.
 #[derive(Clone, Copy)]
@@ -32,6 +30,14 @@ struct Moment {
     limit: i64,
     /// The present quarter of an hour.
     quarter: i64,
+}
+
+/// Words that the readings of a sensor will take: those of the time in which they can change and of a minute before and
+/// after, and one for each minute with any.
+fn words_expected(lateness_ms: i64, period_ms: i64) -> usize {
+    let span_ms = lateness_ms + 2 * MINUTE_MS;
+    let readings = span_ms / period_ms.max(1) + 1;
+    usize::try_from(readings + readings.min(span_ms / MINUTE_MS + 1)).unwrap_or(usize::MAX)
 }
 
 impl Telemetry {
@@ -108,6 +114,8 @@ impl Telemetry {
             range_max: 0,
             place: Place { bus: NOWHERE, feeder: NOWHERE, zone: NOWHERE, tally: 0 },
             source: 0,
+            id: newest.id.0,
+            quantity: newest.quantity,
             run: 0,
             adds,
             solves,
@@ -253,11 +261,15 @@ impl Telemetry {
                 }
             }
             if stated && was.bus != is.bus {
-                let buses = self.bus_changes.entry(minute).or_default();
-                buses.touch(was.bus).change(Some(value), None);
-                buses.touch(is.bus).change(None, Some(value));
+                self.change_bus(minute, was.bus).widen(Some(value), None);
+                self.change_bus(minute, is.bus).widen(None, Some(value));
             }
         }
+    }
+
+    /// The changes of a bus in a minute that was stated.
+    fn change_bus(&mut self, minute: i64, account: u32) -> &mut Slot {
+        self.bus_changes.entry((minute, account)).or_insert_with(|| Slot::new(account))
     }
 
     fn good_readings(&self, sensor: usize) -> Vec<(i64, i64)> {
@@ -309,7 +321,7 @@ impl Telemetry {
             second ^= cell.range_max ^ i64::from(cell.run);
         }
         for cell in places.iter().filter_map(|place| self.sensors.cells.get(*place)) {
-            sum ^= cell.held.words().last().copied().unwrap_or(0);
+            sum ^= cell.held.read_ahead(4);
         }
         std::hint::black_box((first, second, sum));
     }
@@ -405,6 +417,9 @@ impl Telemetry {
             (Ok(_), Ok(at)) => held.replace(at, number, row.event_ms, entry, &mut self.wide),
             (Ok(block), Err(at)) => held.insert(block, at, number, row.event_ms, entry, &mut self.wide),
             (Err(at), _) => {
+                if held.words().is_empty() {
+                    held.expect(words_expected(self.lateness_ms, self.sensors.newest[sensor].period_ms));
+                }
                 held.begin(at, number, row.event_ms, entry, &mut self.wide);
                 self.minutes.list[minute_place].members.insert(number, self.sensors.cells.len());
             }
@@ -414,16 +429,16 @@ impl Telemetry {
         if was == is {
             return;
         }
-        let cell = &self.sensors.cells[sensor];
-        if cell.adds {
+        let Cell { adds, solves, .. } = self.sensors.cells[sensor];
+        if adds {
             let slots = &mut self.minutes.list[minute_place].slots;
             slots.touch(place.feeder).shift(was, is);
             slots.touch(place.zone).shift(was, is);
             if stated {
-                self.bus_changes.entry(minute).or_default().touch(place.bus).change(was, is);
+                self.change_bus(minute, place.bus).widen(was, is);
             }
         }
-        if let (Some(old), true) = (was, cell.solves) {
+        if let (Some(old), true) = (was, solves) {
             let (sensor, event_ms, sequence) = (row.sensor, row.event_ms, row.sequence);
             out.push(TelemetryOutput::Correction(Correction { sensor, event_ms, sequence, old, new: is }));
         }

@@ -6,14 +6,17 @@
 
 use gridflow_inputs::ids::{SourceId, ZoneId};
 
-use super::held::MINUTE_MS;
-use super::minutes::{Slot, Slots};
+use super::held::{Block, MINUTE_MS};
+use super::minutes::{AHEAD, Slot, Slots};
 use super::places::{AccountKey, NOWHERE};
-use super::sensors::NEVER;
+use super::sensors::{Cell, NEVER};
 use super::{
     Aggregate, Counts, INTERVAL_MS, LENGTHS_MS, Partial, QUARTER, SETTLE_MS, Telemetry, TelemetryOutput, WINDOW_MS, floor, horizon_at,
 };
 use crate::decision::{AlarmKind, Measure, WindowScope};
+
+/// So many words of each of the next sensors are read beforehand.
+const LOOKED_AT: usize = 96;
 
 /// Starts of the windows of a length that are due after `previous` and not after `now`, among the given times.
 pub(crate) fn due_starts(length_ms: i64, previous: i64, now: i64, times: impl Iterator<Item = i64>) -> Vec<i64> {
@@ -71,15 +74,26 @@ impl Telemetry {
     fn fold(&mut self, number: i64, minute: &super::minutes::Minute) {
         self.roll(number * MINUTE_MS);
         let Self { sensors, wide, bases, .. } = self;
-        minute.members.for_each(|sensor| {
-            let cell = &mut sensors.cells[sensor as usize];
-            let Ok(block) = cell.held.find(number) else { return };
+        let mut each = |sensor: u32, cell: &mut Cell, block: Block| {
             let aggregate = cell.held.aggregate(block, sensor, wide);
             if let Some((event_ms, value)) = cell.held.good(block, sensor, wide).next_back() {
                 (cell.settled_ms, cell.settled) = (event_ms, value);
             }
             bases[sensor as usize].iter_mut().for_each(|base| base.combine(&aggregate));
             cell.held.drop_first(block, sensor, wide);
+        };
+        minute.members.in_batches(|members| {
+            let mut blocks = [None; AHEAD];
+            let read = members.iter().fold(0, |read, sensor| read ^ sensors.cells[*sensor as usize].held.read_ahead(LOOKED_AT));
+            std::hint::black_box(read);
+            for (block, sensor) in blocks.iter_mut().zip(members) {
+                *block = sensors.cells[*sensor as usize].held.find(number).ok();
+            }
+            for (sensor, block) in members.iter().zip(blocks) {
+                if let Some(block) = block {
+                    each(*sensor, &mut sensors.cells[*sensor as usize], block);
+                }
+            }
         });
     }
 
@@ -129,7 +143,7 @@ impl Telemetry {
                 buses.clear();
                 self.state_minute(at, &mut buses, out);
                 for slot in &buses.slots {
-                    Self::tell_slot(self.worker, &self.places.accounts, start, slot, out);
+                    Self::tell_slot(self.worker, self.places.buses(), start, slot, false, out);
                 }
             }
         }
@@ -147,12 +161,10 @@ impl Telemetry {
         let minute = &self.minutes.list[at];
         let (number, start) = (minute.minute, minute.minute * MINUTE_MS);
         let mut moved: Vec<(usize, i64, i64)> = Vec::new();
-        minute.members.for_each(|sensor| {
+        let mut each = |sensor: u32, block: Block| {
             let cell = &self.sensors.cells[sensor as usize];
-            let Ok(block) = cell.held.find(number) else { return };
             let aggregate = cell.held.aggregate(block, sensor, &self.wide);
-            let known = &self.sensors.newest[sensor as usize];
-            let row = aggregate.window(WindowScope::Sensor, known.id.0, known.quantity, start, WINDOW_MS, 0);
+            let row = aggregate.window(WindowScope::Sensor, cell.id, cell.quantity, start, WINDOW_MS, 0);
             out.push(TelemetryOutput::Row(row.into(), 1));
             if !cell.adds || aggregate.count == 0 {
                 return;
@@ -168,6 +180,14 @@ impl Telemetry {
             } else {
                 moved.extend(cell.held.good(block, sensor, &self.wide).map(|(event_ms, value)| (sensor as usize, event_ms, value)));
             }
+        };
+        minute.members.in_batches(|sensors| {
+            // Found first, so that the memory answers for many at once.
+            let mut blocks = [None; AHEAD];
+            for (block, sensor) in blocks.iter_mut().zip(sensors) {
+                *block = self.sensors.cells[*sensor as usize].held.find(number).ok();
+            }
+            sensors.iter().zip(blocks).for_each(|(sensor, block)| block.into_iter().for_each(|block| each(*sensor, block)));
         });
         for (sensor, event_ms, value) in moved {
             let place = self.place_at(sensor, event_ms);
@@ -177,9 +197,13 @@ impl Telemetry {
 
     fn state_longer(&mut self, length: usize, start: i64, out: &mut Vec<TelemetryOutput>) {
         for sensor in 0..self.sensors.cells.len() {
+            if sensor % AHEAD == 0 {
+                let next = &self.sensors.cells[sensor..self.sensors.cells.len().min(sensor + AHEAD)];
+                std::hint::black_box(next.iter().fold(0, |read, cell| read ^ cell.held.read_ahead(LOOKED_AT)));
+            }
             let Some(aggregate) = self.window(length, start, sensor) else { continue };
-            let known = &self.sensors.newest[sensor];
-            let row = aggregate.window(WindowScope::Sensor, known.id.0, known.quantity, start, LENGTHS_MS[length], 0);
+            let cell = &self.sensors.cells[sensor];
+            let row = aggregate.window(WindowScope::Sensor, cell.id, cell.quantity, start, LENGTHS_MS[length], 0);
             out.push(TelemetryOutput::Row(row.into(), 1));
             if length == QUARTER
                 && let Some((zone, measure, value)) = self.energy(start, sensor, Some(&aggregate))
@@ -206,8 +230,8 @@ impl Telemetry {
                 continue;
             }
             let Some(after) = after else { continue };
-            let known = &self.sensors.newest[place];
-            let (id, quantity) = (known.id.0, known.quantity);
+            let cell = &self.sensors.cells[place];
+            let (id, quantity) = (cell.id, cell.quantity);
             let mut tell = |aggregate: &Aggregate, revision, change| {
                 let row = aggregate.window(WindowScope::Sensor, id, quantity, start, LENGTHS_MS[length], revision);
                 out.push(TelemetryOutput::Row(row.into(), change));
@@ -240,10 +264,10 @@ impl Telemetry {
         *revision
     }
 
-    fn tell_slot(worker: u32, accounts: &[AccountKey], start_ms: i64, slot: &Slot, out: &mut Vec<TelemetryOutput>) {
+    fn tell_slot(worker: u32, accounts: &[AccountKey], start_ms: i64, slot: &Slot, widens: bool, out: &mut Vec<TelemetryOutput>) {
         let AccountKey { scope, id, quantity } = accounts[slot.account as usize];
         let (count, sum, sum_squares, extremes) = (slot.count, slot.sum, slot.sum_squares, slot.extremes());
-        let told = Partial::Window { scope, id, quantity, start_ms, worker, count, sum, sum_squares, extremes };
+        let told = Partial::Window { scope, id, quantity, start_ms, worker, count, sum, sum_squares, extremes, widens };
         out.push(TelemetryOutput::Partial(told));
     }
 
@@ -254,26 +278,27 @@ impl Telemetry {
             for place in std::mem::take(&mut self.minutes.list[at].slots.touched) {
                 let mut slot = self.minutes.list[at].slots.slots[place as usize];
                 if slot.unsure {
-                    self.look_again(at, &mut slot);
+                    let key = self.places.groups()[slot.account as usize];
+                    self.look_again(at, key, &mut slot);
                 }
-                Self::tell_slot(self.worker, &self.places.accounts, start, &slot, out);
+                Self::tell_slot(self.worker, self.places.groups(), start, &slot, false, out);
                 (slot.count, slot.sum, slot.sum_squares, slot.touched, slot.unsure) = (0, 0, 0, false, false);
                 self.minutes.list[at].slots.slots[place as usize] = slot;
             }
         }
-        for (minute, slots) in std::mem::take(&mut self.bus_changes) {
-            let at = self.minutes.place(minute);
-            for mut slot in slots.slots {
-                self.look_again(at, &mut slot);
-                Self::tell_slot(self.worker, &self.places.accounts, minute * MINUTE_MS, &slot, out);
+        for ((minute, account), mut slot) in std::mem::take(&mut self.bus_changes) {
+            let whole = slot.unsure;
+            if whole {
+                let at = self.minutes.place(minute);
+                self.look_again(at, self.places.buses()[account as usize], &mut slot);
             }
+            Self::tell_slot(self.worker, self.places.buses(), minute * MINUTE_MS, &slot, !whole, out);
         }
     }
 
     /// Finds the extremes of an account in a minute among the readings that count there.
-    fn look_again(&mut self, at: usize, slot: &mut Slot) {
+    fn look_again(&mut self, at: usize, AccountKey { scope, id, quantity }: AccountKey, slot: &mut Slot) {
         let account = slot.account;
-        let AccountKey { scope, id, quantity } = self.places.accounts[account as usize];
         let number = self.minutes.list[at].minute;
         let sensors = match scope {
             WindowScope::Feeder => self.places.sensors_of_feeder(id),
@@ -287,7 +312,7 @@ impl Telemetry {
         slot.forget_extremes();
         for sensor in sensors.into_iter().map(|sensor| sensor as usize) {
             let cell = &self.sensors.cells[sensor];
-            if self.sensors.newest[sensor].quantity != quantity {
+            if cell.quantity != quantity {
                 continue;
             }
             let Ok(block) = cell.held.find(number) else { continue };
@@ -364,14 +389,14 @@ impl Telemetry {
         out.extend(told.map(|reading| TelemetryOutput::Newest(reading, 1)));
         for minute in &self.minutes.list {
             let start_ms = minute.minute * MINUTE_MS;
-            let mut share = |slot: &Slot| {
-                let AccountKey { scope, id, quantity } = self.places.accounts[slot.account as usize];
+            let mut share = |slot: &Slot, accounts: &[AccountKey]| {
+                let AccountKey { scope, id, quantity } = accounts[slot.account as usize];
                 if let Some(extremes) = slot.extremes() {
                     let worker = self.worker;
                     out.push(TelemetryOutput::Partial(Partial::Share { scope, id, quantity, start_ms, worker, extremes }));
                 }
             };
-            minute.slots.slots.iter().for_each(&mut share);
+            minute.slots.slots.iter().for_each(|slot| share(slot, self.places.groups()));
             if start_ms + WINDOW_MS + SETTLE_MS > self.previous {
                 continue;
             }
@@ -381,11 +406,14 @@ impl Telemetry {
                 let Ok(block) = cell.held.find(minute.minute) else { return };
                 if cell.adds {
                     for (event_ms, value) in cell.held.good(block, sensor, &self.wide) {
-                        buses.touch(self.bus_at(sensor as usize, event_ms)).meet(value);
+                        let bus = self.bus_at(sensor as usize, event_ms);
+                        if bus != NOWHERE {
+                            buses.known(bus).meet(value);
+                        }
                     }
                 }
             });
-            buses.slots.iter().filter(|slot| slot.account != NOWHERE).for_each(share);
+            buses.slots.iter().for_each(|slot| share(slot, self.places.buses()));
         }
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use gridflow_inputs::input::Quality;
 
-use super::aggregate::Aggregate;
+use super::aggregate::{Aggregate, square};
 
 /// Value and revision of readings that fit no word, by place of their sensor and event time.
 pub(super) type Wide = BTreeMap<(u32, i64), (i64, u16)>;
@@ -21,8 +21,12 @@ const WIDE: u64 = 3;
 const COUNT_ONE: u64 = 1 << 13;
 const REVISIONS: u64 = COUNT_ONE - 1;
 const MINUTE_BIAS: i64 = 1 << 34;
-/// Room is made for so many words at once: doubling would waste a third of all memory.
+/// Room is made for so many words, and a fourth of what there is: doubling would waste a third of all memory.
 const ROOM: usize = 8;
+/// Room made beforehand ends here: what a sensor says of its period is no promise.
+const MOST_EXPECTED: usize = 128;
+/// Words of a line of a cache.
+const LINE: usize = 8;
 
 /// A reading without its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +85,21 @@ impl Held {
 
     pub(super) fn bytes(&self) -> usize {
         self.0.capacity() * size_of::<u64>()
+    }
+
+    /// Reads each line of the last so many words, so that the memory answers for all of them, and those of other sensors,
+    /// at once.
+    #[inline]
+    pub(super) fn read_ahead(&self, words: usize) -> u64 {
+        let last = &self.0[self.0.len().saturating_sub(words)..];
+        last.iter().step_by(LINE).fold(last.last().copied().unwrap_or(0), |read, word| read ^ word)
+    }
+
+    /// Makes room for so many words before the first comes.
+    pub(super) fn expect(&mut self, words: usize) {
+        if self.0.capacity() == 0 {
+            self.0.reserve_exact(words.clamp(2, MOST_EXPECTED));
+        }
     }
 
     /// Of words that [`words`](Self::words) gave; `None` when they cannot have been.
@@ -163,7 +182,7 @@ impl Held {
 
     fn make_room(&mut self, words: usize) {
         if self.0.capacity() - self.0.len() < words {
-            self.0.reserve_exact(ROOM.max(words));
+            self.0.reserve_exact((ROOM + self.0.len() / 4).max(words));
         }
     }
 
@@ -199,24 +218,28 @@ impl Held {
     /// What a block says.
     pub(super) fn aggregate(&self, block: Block, sensor: u32, wide: &Wide) -> Aggregate {
         let mut aggregate = Aggregate { seen: true, ..Aggregate::default() };
-        let mut square = 0i128;
+        let (mut sum, mut sum_wide, mut sum_squares) = (0i64, 0i128, 0i128);
         for (place, word) in self.0[block.start..block.end].iter().enumerate() {
             if !is_good(*word) {
                 continue;
             }
             let value = if word & WIDE == WIDE {
                 let event_ms = minute_of(self.0[block.end]) * MINUTE_MS + offset(*word);
-                self.entry(block.start + place, sensor, event_ms, wide).value
+                let value = self.entry(block.start + place, sensor, event_ms, wide).value;
+                sum_wide += i128::from(value);
+                value
             } else {
-                ((word << 16) as i64) >> 20
+                // At most 60,000 values below 2^43: their sum lies below 2^59.
+                let value = ((word << 16) as i64) >> 20;
+                sum += value;
+                value
             };
             aggregate.count += 1;
-            aggregate.sum += i128::from(value);
-            square += i128::from(value) * i128::from(value);
+            sum_squares += square(value);
             aggregate.min = aggregate.min.min(value);
             aggregate.max = aggregate.max.max(value);
         }
-        aggregate.sum_squares = square;
+        (aggregate.sum, aggregate.sum_squares) = (i128::from(sum) + sum_wide, sum_squares);
         aggregate
     }
 

@@ -2,9 +2,15 @@
 //! the changes of the present epoch and this worker's least and greatest reading.
 //!
 //! A slot counts how many readings equal its extremes, so that other readings are looked at only when the last of them is
-//! withdrawn.
+//! withdrawn. Of buses, which are many, no extremes are kept: new readings widen those that the accounts know.
 
-use crate::lookup::Lookup;
+use super::aggregate::square;
+
+/// No slot.
+const NONE: u32 = u32::MAX;
+
+/// So many sensors are looked at side by side, so that the memory answers for all at once.
+pub(super) const AHEAD: usize = 32;
 
 /// Places of sensors: few as a list, many as bits.
 #[derive(Debug)]
@@ -51,6 +57,20 @@ impl Members {
         }
     }
 
+    /// Gives the sensors to `each`, some at a time.
+    pub(super) fn in_batches(&self, mut each: impl FnMut(&[u32])) {
+        let (mut batch, mut len) = ([0; AHEAD], 0);
+        self.for_each(|sensor| {
+            batch[len] = sensor;
+            len += 1;
+            if len == AHEAD {
+                each(&batch);
+                len = 0;
+            }
+        });
+        each(&batch[..len]);
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Few(list) => list.capacity() * 4,
@@ -79,7 +99,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    fn new(account: u32) -> Self {
+    pub(super) fn new(account: u32) -> Self {
         Self {
             account,
             touched: false,
@@ -96,6 +116,7 @@ impl Slot {
     }
 
     /// Counts one more reading among the extremes.
+    #[inline]
     pub(super) fn meet(&mut self, value: i64) {
         self.readings += 1;
         match value.cmp(&self.max) {
@@ -130,18 +151,24 @@ impl Slot {
         is.into_iter().for_each(|is| self.meet(is));
     }
 
-    /// The same without extremes, where these are looked for anyway.
+    /// The same where only the changes of this epoch are kept: unsure once one of them withdraws something.
+    pub(super) fn widen(&mut self, was: Option<i64>, is: Option<i64>) {
+        self.change(was, is);
+        self.unsure |= was.is_some();
+        is.into_iter().for_each(|is| self.meet(is));
+    }
+
     #[inline]
-    pub(super) fn change(&mut self, was: Option<i64>, is: Option<i64>) {
+    fn change(&mut self, was: Option<i64>, is: Option<i64>) {
         if let Some(was) = was {
             self.count -= 1;
             self.sum -= i128::from(was);
-            self.sum_squares -= i128::from(was) * i128::from(was);
+            self.sum_squares -= square(was);
         }
         if let Some(is) = is {
             self.count += 1;
             self.sum += i128::from(is);
-            self.sum_squares += i128::from(is) * i128::from(is);
+            self.sum_squares += square(is);
         }
     }
 
@@ -159,30 +186,45 @@ impl Slot {
 /// Accounts of a minute.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    place: Lookup,
+    /// Of each account, where its slot stands.
+    place: Vec<u32>,
     pub(super) slots: Vec<Slot>,
     /// Slots that changed in this epoch.
     pub(super) touched: Vec<u32>,
 }
 
 impl Slots {
+    /// Where the slot of an account stands, which is made when there is none.
+    #[inline]
+    fn place(&mut self, account: u32) -> usize {
+        match self.place.get(account as usize) {
+            Some(place) if *place != NONE => *place as usize,
+            _ => self.enter(account),
+        }
+    }
+
+    #[cold]
+    fn enter(&mut self, account: u32) -> usize {
+        if self.place.len() <= account as usize {
+            self.place.resize(account as usize + 1, NONE);
+        }
+        let place = self.slots.len();
+        self.place[account as usize] = place as u32;
+        self.slots.push(Slot::new(account));
+        place
+    }
+
     /// The slot of an account.
     #[inline]
     pub(super) fn known(&mut self, account: u32) -> &mut Slot {
-        let (place, new) = self.place.place(u64::from(account), self.slots.len());
-        if new {
-            self.slots.push(Slot::new(account));
-        }
+        let place = self.place(account);
         &mut self.slots[place]
     }
 
     /// The slot of an account, about to change.
     #[inline]
     pub(super) fn touch(&mut self, account: u32) -> &mut Slot {
-        let (place, new) = self.place.place(u64::from(account), self.slots.len());
-        if new {
-            self.slots.push(Slot::new(account));
-        }
+        let place = self.place(account);
         let slot = &mut self.slots[place];
         if !slot.touched {
             slot.touched = true;
@@ -198,7 +240,7 @@ impl Slots {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.place.bytes() + self.slots.capacity() * size_of::<Slot>() + self.touched.capacity() * 4
+        self.place.capacity() * 4 + self.slots.capacity() * size_of::<Slot>() + self.touched.capacity() * 4
     }
 }
 

@@ -37,7 +37,7 @@ use crate::lookup::Lookup;
 use crate::sealed::{Logic, Rows, sealed_at_home};
 use crate::state::Registry;
 use held::Wide;
-use minutes::{Minutes, Slots};
+use minutes::{Minutes, Slot};
 use places::Places;
 use sensors::Sensors;
 
@@ -137,6 +137,8 @@ pub enum Partial {
         sum_squares: i128,
         /// Least and greatest of all readings the worker has there now.
         extremes: Option<(i64, i64)>,
+        /// Of the new readings only: the worker's others stay.
+        widens: bool,
     },
     /// After resuming, what a worker has in a minute of a bus, feeder or zone: its part in what is known already.
     Share {
@@ -250,8 +252,8 @@ pub struct Telemetry {
     tallies: Vec<[i64; 3]>,
     tallies_touched: Vec<u32>,
     figures: BTreeMap<(i64, ZoneId, Measure), i64>,
-    /// Of buses, minutes that were stated before this epoch.
-    bus_changes: BTreeMap<i64, Slots>,
+    /// Changes of buses in minutes that were stated before this epoch, by minute and account.
+    bus_changes: BTreeMap<(i64, u32), Slot>,
 }
 
 impl Telemetry {

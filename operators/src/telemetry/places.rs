@@ -57,7 +57,9 @@ pub(super) struct Places {
     /// Buses by the number of a feeder they belonged to, besides the bus of that number.
     assigned: BTreeMap<u32, Vec<u32>>,
     account_of: Lookup,
-    pub(super) accounts: Vec<AccountKey>,
+    /// Of buses, and of feeders and zones: the many and the few.
+    bus_accounts: Vec<AccountKey>,
+    group_accounts: Vec<AccountKey>,
     zone_of: Lookup,
     pub(super) zones: Vec<ZoneId>,
 }
@@ -76,13 +78,24 @@ impl Places {
         self.bus_of.get(u64::from(number)).map(|place| &self.buses[place as usize])
     }
 
-    /// The place of an account, made when there is none.
+    /// The place of an account among those of buses or among the others, made when there is none.
     pub(super) fn account(&mut self, scope: WindowScope, id: u32, quantity: Quantity) -> u32 {
-        let (place, new) = self.account_of.place(Self::key(scope, id, quantity), self.accounts.len());
+        let accounts = if scope == WindowScope::Bus { &mut self.bus_accounts } else { &mut self.group_accounts };
+        let (place, new) = self.account_of.place(Self::key(scope, id, quantity), accounts.len());
         if new {
-            self.accounts.push(AccountKey { scope, id, quantity });
+            accounts.push(AccountKey { scope, id, quantity });
         }
         place as u32
+    }
+
+    /// Accounts of buses by their place.
+    pub(super) fn buses(&self) -> &[AccountKey] {
+        &self.bus_accounts
+    }
+
+    /// Accounts of feeders and zones by their place.
+    pub(super) fn groups(&self) -> &[AccountKey] {
+        &self.group_accounts
     }
 
     /// The place of an account.
@@ -142,7 +155,7 @@ impl Places {
     pub(super) fn bytes(&self) -> usize {
         let of_bus = |bus: &Bus| size_of::<Bus>() + bus.feeders.capacity() * 16 + bus.sensors.capacity() * 4;
         self.buses.iter().map(of_bus).sum::<usize>()
-            + self.accounts.capacity() * size_of::<AccountKey>()
+            + (self.bus_accounts.capacity() + self.group_accounts.capacity()) * size_of::<AccountKey>()
             + self.zones.capacity() * size_of::<ZoneId>()
             + self.assigned.values().map(|buses| 64 + buses.capacity() * 4).sum::<usize>()
             + self.bus_of.bytes()

@@ -17,8 +17,9 @@ const NONE: u32 = u32::MAX;
 /// Time of no reading.
 pub(super) const NEVER: i64 = i64::MIN;
 
-/// What is looked at for every reading of a sensor.
+/// What is looked at for every reading of a sensor: two lines of a cache.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Cell {
     pub(super) held: Held,
     /// The newest good reading.
@@ -33,6 +34,10 @@ pub(super) struct Cell {
     pub(super) range_max: i64,
     pub(super) place: super::places::Place,
     pub(super) source: u32,
+    /// Its number.
+    pub(super) id: u32,
+    /// What it measures, for ever.
+    pub(super) quantity: Quantity,
     /// Length of the present run of equal newest readings.
     pub(super) run: u32,
     /// One-minute windows add up over bus, feeder and zone.
