@@ -39,10 +39,12 @@ pub struct Observed<'scope> {
     pub changed: Rows<'scope, IslandId>,
 }
 
-/// The region row of a feed that every worker has, if it is one.
-pub(crate) fn region_of(feed: Feed) -> Option<(u64, Region)> {
+/// How late a SCADA row may be, if the row says so: for which worker, the place of the row in its epoch, the bound.
+fn lateness_of(feed: Feed) -> Option<(u64, u32, i64)> {
     match feed {
-        Feed::Everywhere(worker, Sequenced { input: Input::Region(region), .. }) => Some((worker, region)),
+        Feed::Everywhere(worker, Sequenced { sequence, input: Input::Region(region), .. }) => {
+            Some((worker, sequence, region.lateness_scada_ms))
+        }
         _ => None,
     }
 }
@@ -95,7 +97,7 @@ pub fn build<'scope>(
 
     let clocks = feed.clone().flat_map(|feed| match feed {
         Feed::Clock(clock) => Some(AccountInput::Clock(clock)),
-        feed => region_of(feed).map(|(worker, region)| AccountInput::Lateness(worker, region.lateness_scada_ms)),
+        feed => lateness_of(feed).map(|(worker, sequence, lateness_ms)| AccountInput::Lateness { worker, sequence, lateness_ms }),
     });
     let (figures, summed) = accounts(partials.concat(clocks), registry).ok_err::<Vec<_>, _, Vec<_>, _, _>(|(row, change)| match row {
         Output::Kpi(row) => Ok((row, change)),
@@ -147,8 +149,8 @@ pub fn build<'scope>(
         EstimationRow::Used(used) if change > 0 => Some(AuditInput::Used(used)),
         _ => None,
     });
-    let lateness =
-        feed.flat_map(region_of).filter(|(worker, _)| *worker == 0).map(|(_, region)| AuditInput::Lateness(region.lateness_scada_ms));
+    let lateness = feed.flat_map(lateness_of).filter(|(worker, ..)| *worker == 0);
+    let lateness = lateness.map(|(_, sequence, lateness_ms)| AuditInput::Lateness { sequence, lateness_ms });
     let audited = changes(audit(used.concat(corrections).concat(lateness), registry));
     let estimation_rows = estimated.clone().flat_map(|row| match row {
         EstimationRow::Row(row) => Some(row),

@@ -44,7 +44,12 @@ pub enum AuditInput {
     /// A correction.
     Correction(Correction),
     /// How late a SCADA row may be.
-    Lateness(i64),
+    Lateness {
+        /// Place of the row in its epoch: of several the last holds, as for telemetry.
+        sequence: u32,
+        /// The bound.
+        lateness_ms: i64,
+    },
 }
 
 #[derive(Debug)]
@@ -85,7 +90,7 @@ impl Logic for Audit {
                     // Rows come sorted by sequence: of several in one epoch the last holds.
                     corrections.insert((row.sensor, row.event_ms), row.new);
                 }
-                AuditInput::Lateness(lateness_ms) => self.lateness_ms = Some(crate::telemetry::lateness_bound(lateness_ms)),
+                AuditInput::Lateness { lateness_ms, .. } => self.lateness_ms = Some(crate::telemetry::lateness_bound(lateness_ms)),
             }
         }
         for ((sensor, event_ms), new) in corrections {
@@ -118,4 +123,21 @@ impl Logic for Audit {
 pub fn audit<'scope>(inputs: Rows<'scope, AuditInput>, registry: &Registry) -> Rows<'scope, (Output, i64)> {
     let state = Audit { estimates: BTreeMap::new(), lateness_ms: None };
     sealed(inputs, "Audit", registry, |_| 0, state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_bounds_in_an_epoch_the_last_holds_whichever_is_greater() {
+        for (first, last) in [(60_000, 900_000), (900_000, 60_000)] {
+            let mut audit = Audit { estimates: BTreeMap::new(), lateness_ms: None };
+            let bound = |sequence, lateness_ms| AuditInput::Lateness { sequence, lateness_ms };
+            let mut inputs = vec![bound(1, last), bound(0, first)];
+            inputs.sort();
+            audit.epoch(1_000, &mut inputs, &mut Vec::new());
+            assert_eq!(audit.lateness_ms, Some(last));
+        }
+    }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use gridflow_inputs::Input;
 use gridflow_inputs::ids::{BusId, IslandId, SensorId};
 use gridflow_inputs::network::{BusKind, Network};
-use gridflow_inputs::units::to_fixed;
+use gridflow_inputs::units::{MilliVoltAmperes, to_fixed};
 use gridflow_numerics::admittance::Admittance;
 use gridflow_numerics::case::{Case, CaseMeasurement, MeasurementKind};
 use gridflow_numerics::estimation::{self, EstimationError};
@@ -53,11 +53,12 @@ pub struct EstimationState {
     cached: Option<Cached>,
 }
 
-/// What follows from the equipment alone.
+/// What follows from the equipment alone, in per unit of the region's base.
 #[derive(Debug)]
 struct Cached {
     elements: Vec<Input>,
     reference: BusId,
+    base: MilliVoltAmperes,
     case: Case,
     admittance: Admittance,
     /// Buses that inject nothing.
@@ -66,15 +67,20 @@ struct Cached {
 }
 
 impl Cached {
-    fn new(elements: Vec<Input>, reference: BusId, base_mva: f64) -> Result<Self, String> {
-        let case = island_case(&Network::from_rows(&elements), reference, base_mva)?;
+    fn new(elements: Vec<Input>, reference: BusId, base: MilliVoltAmperes) -> Result<Self, String> {
+        let case = island_case(&Network::from_rows(&elements), reference, base.mva())?;
         let mut busy = vec![false; case.buses.len()];
         let attached = case.generators.iter().map(|unit| unit.bus).chain(case.loads.iter().map(|load| load.bus));
         let attached =
             attached.chain(case.storages.iter().map(|unit| unit.bus)).chain(case.dc_lines.iter().flat_map(|line| [line.from, line.to]));
         attached.for_each(|bus| busy[bus] = true);
         let idle = (0..busy.len()).filter(|bus| !busy[*bus]).collect();
-        Ok(Self { admittance: Admittance::new(&case), elements, reference, case, idle, cache: estimation::Cache::new() })
+        Ok(Self { admittance: Admittance::new(&case), elements, reference, base, case, idle, cache: estimation::Cache::new() })
+    }
+
+    /// Whether all it follows from is the same.
+    fn holds(&self, elements: &[Input], reference: BusId, base: MilliVoltAmperes) -> bool {
+        self.reference == reference && self.base == base && self.elements == elements
     }
 }
 
@@ -176,9 +182,10 @@ fn solve(
     let no_data = |what: &str| (Failure::NoData, 0, format!("island {island} cannot be estimated: {what}"));
     let region = rows.region.as_ref().ok_or_else(|| no_data("there is no region row"))?;
     let reference = rows.island.map(|island| island.reference).ok_or_else(|| no_data("it has no source"))?;
-    let mut cached = match state.cached.take().filter(|cached| cached.reference == reference && cached.elements == elements) {
+    let base = region.base_power;
+    let mut cached = match state.cached.take().filter(|cached| cached.holds(&elements, reference, base)) {
         Some(cached) => cached,
-        None => Cached::new(elements, reference, region.base_power.mva()).map_err(|message| (Failure::BadNetwork, 0, message))?,
+        None => Cached::new(elements, reference, base).map_err(|message| (Failure::BadNetwork, 0, message))?,
     };
     let Cached { case, admittance, idle, cache, .. } = &mut cached;
     let (measurements, used, pseudo) = measurements(case, idle, &rows.readings, tick_ms);
@@ -263,4 +270,80 @@ fn solve(
 #[must_use]
 pub fn solve_estimation() -> Solve<GridRow, EstimationState, EstimationRow> {
     Arc::new(estimate)
+}
+
+#[cfg(test)]
+mod tests {
+    use gridflow_inputs::ids::{FeederId, SourceId, ZoneId};
+    use gridflow_inputs::input::{Quantity, Region, Sensor};
+    use gridflow_inputs::network::{EquipmentKind, Side};
+    use gridflow_inputs::units::MicroHertz;
+
+    use super::*;
+    use crate::islands::IslandRow;
+
+    /// The IEEE network with voltages and injections measured everywhere, on a base of so many MVA.
+    fn problem(base_mva: f64, previous: Option<EstimationState>) -> Problem<GridRow, EstimationState> {
+        let file = gridflow_inputs::matpower::read("ieee14.m", gridflow_inputs::matpower::IEEE14).expect("the embedded network is whole");
+        let buses = file.network.buses.clone();
+        let reference = buses.iter().find(|bus| bus.kind == BusKind::Reference).expect("there is one").id;
+        let mut rows: Vec<GridRow> = file.network.into_rows().into_iter().map(|row| GridRow::Element(Arc::new(row))).collect();
+        rows.push(GridRow::Island(IslandRow { reference, changed_ms: 0 }));
+        for (place, bus) in (0u32..).zip(&buses) {
+            let injected = if place == 0 { 65_000_000 } else { -5_000_000 };
+            for (kind, (quantity, value)) in (0u32..).zip([
+                (Quantity::VoltageMagnitude, bus.base_voltage.0),
+                (Quantity::ActiveInjection, injected),
+                (Quantity::ReactiveInjection, 0),
+            ]) {
+                let sensor = Sensor {
+                    id: SensorId(3 * place + kind),
+                    valid_from_ms: 0,
+                    quantity,
+                    element: EquipmentKind::Bus,
+                    element_id: bus.id.0,
+                    side: Side::None,
+                    sigma: 1_000_000,
+                    range_min: i64::MIN,
+                    range_max: i64::MAX,
+                    feeder: FeederId(bus.id.0),
+                    zone: ZoneId(1),
+                    period_ms: 1_000,
+                    source: SourceId(1),
+                };
+                rows.push(GridRow::Reading(Arc::new(Reading { sensor, event_ms: 9_000, value })));
+            }
+        }
+        rows.sort();
+        let region = Region {
+            name: "test".to_owned(),
+            currency: "EUR".to_owned(),
+            base_power: MilliVoltAmperes::from_mva(base_mva).expect("it is a power"),
+            epoch_ms: 1_000,
+            utc_offset_ms: 0,
+            frequency: MicroHertz(50_000_000),
+            lateness_scada_ms: 0,
+            lateness_meter_ms: 0,
+        };
+        let shared = Arc::new(vec![GridRow::Region(Arc::new(region))]);
+        Problem { key: 1, epoch: 10_000, effect: 10_000, rows: Arc::new(rows), shared, previous }
+    }
+
+    /// What a checkpoint keeps of a state.
+    fn resumed(state: &EstimationState) -> EstimationState {
+        crate::state::decode(&crate::state::encode(state)).expect("it was saved")
+    }
+
+    #[test]
+    fn a_base_that_changes_is_not_answered_from_what_followed_from_the_old_one() {
+        let first = estimate(problem(100.0, None));
+        let estimated = |rows: &[EstimationRow]| rows.iter().any(|row| matches!(row, EstimationRow::Row(Output::Estimate(_))));
+        assert!(estimated(&first.rows), "{:?}", first.rows);
+        let saved = resumed(&first.previous);
+        let straight = estimate(problem(50.0, Some(first.previous)));
+        let fresh = estimate(problem(50.0, Some(saved)));
+        assert_eq!(straight.rows, fresh.rows);
+        // Impedances per unit of another base are others.
+        assert!(estimated(&fresh.rows) && fresh.rows != first.rows);
+    }
 }

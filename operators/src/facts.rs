@@ -1,6 +1,7 @@
 //! Facts of the engine itself that an operator must see: replicas that differ raise an alarm naming stream and epoch.
 //!
-//! Such an alarm stands until somebody acknowledges it: what differed once is not cured by agreeing later.
+//! Such an alarm stands until somebody acknowledges it: what differed once is not cured by agreeing later. A divergence of
+//! something that is no stream is refused.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,8 @@ use gridflow_inputs::network::EquipmentKind;
 use gridflow_inputs::{Epoch, Input};
 use timely::dataflow::operators::vec::Filter;
 
-use crate::decision::{Alarm, AlarmKind, Output, Stream};
+use crate::decision::{Alarm, AlarmKind, Output, Reason, Stream};
+use crate::hygiene::rejected;
 use crate::sealed::{Feed, Logic, Rows, sealed};
 use crate::state::{Registry, State, StateError, decode, encode};
 
@@ -35,11 +37,16 @@ impl Logic for Facts {
     type Row = Feed;
     type Result = (Output, i64);
 
-    fn epoch(&mut self, _: Epoch, rows: &mut Vec<Feed>, out: &mut Vec<(Output, i64)>) {
+    fn epoch(&mut self, epoch: Epoch, rows: &mut Vec<Feed>, out: &mut Vec<(Output, i64)>) {
         for row in rows.drain(..) {
             match row {
-                Feed::Row(Sequenced { input: Input::EngineFact(fact), .. }) if fact.kind == EngineFactKind::Divergence => {
-                    let id = Stream::from_name(&fact.subject).map_or(0, |stream| stream as u32);
+                Feed::Row(Sequenced { sequence, input: Input::EngineFact(fact), .. }) if fact.kind == EngineFactKind::Divergence => {
+                    let Some(id) = Stream::from_name(&fact.subject).map(|stream| stream as u32) else {
+                        // An alarm about nothing could stand for another, and be acknowledged with it.
+                        let value = fact.value;
+                        out.push((rejected(epoch, sequence, &Input::EngineFact(fact), (Reason::Unknown, value)), 1));
+                        continue;
+                    };
                     self.0.entry(id).or_insert_with(|| {
                         let alarm = Alarm {
                             kind: AlarmKind::Divergence,
@@ -63,7 +70,7 @@ impl Logic for Facts {
     }
 }
 
-/// Alarms that facts of the engine raise.
+/// Alarms that facts of the engine raise, and refusals of those that say nothing.
 pub fn facts<'scope>(feed: Rows<'scope, Feed>, registry: &Registry) -> Rows<'scope, (Output, i64)> {
     let told = |feed: &Feed| matches!(feed, Feed::Row(row) if matches!(row.input, Input::EngineFact(_) | Input::OperatorCommand(_)));
     sealed(feed.filter(told), "Facts", registry, |_| 0, Facts::default())
@@ -105,5 +112,26 @@ mod tests {
         }
         .into();
         assert_eq!(out, [(alarm.clone(), 1), (alarm, -1)]);
+    }
+
+    #[test]
+    fn a_divergence_of_what_is_no_stream_is_refused_and_stands_for_no_other() {
+        let row = |sequence, input: Input| Feed::Row(Sequenced { epoch: 9_000, sequence, input });
+        let fact = |sequence, subject: &str, value| {
+            row(sequence, EngineFact { kind: EngineFactKind::Divergence, event_ms: 1, subject: subject.into(), value }.into())
+        };
+        let mut facts = Facts::default();
+        let mut out = Vec::new();
+        facts.epoch(9_000, &mut vec![fact(3, "priec", 7_000), fact(4, "", 8_000), fact(5, "price", 8_500)], &mut out);
+        let refused: Vec<_> = out
+            .iter()
+            .filter_map(|(row, change)| match row {
+                Output::Rejected(row) => Some((row.epoch, row.sequence, row.kind, row.reason, row.detail, *change)),
+                _ => None,
+            })
+            .collect();
+        let kind = gridflow_inputs::Kind::EngineFact as u8;
+        assert_eq!(refused, [(9_000, 3, kind, Reason::Unknown, 7_000, 1), (9_000, 4, kind, Reason::Unknown, 8_000, 1)]);
+        assert_eq!((out.len(), facts.0.len()), (3, 1));
     }
 }

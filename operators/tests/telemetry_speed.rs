@@ -56,7 +56,7 @@ fn run(batches: &[EpochBatch]) -> Told {
         telemetry.apply(batch, &mut out);
         told.telemetry_ns += now() - start;
         for input in batch.rows.iter().filter_map(|(_, row)| if let Input::Region(region) = row { Some(region) } else { None }) {
-            inputs.push(AccountInput::Lateness(0, input.lateness_scada_ms));
+            inputs.push(AccountInput::Lateness { worker: 0, sequence: 0, lateness_ms: input.lateness_scada_ms });
         }
         for output in out.drain(..) {
             match output {

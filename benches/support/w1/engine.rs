@@ -153,9 +153,12 @@ impl Alone {
             }
         }
         let mut ticks = Vec::new();
-        for (_, row) in &batch.rows {
+        for (sequence, row) in &batch.rows {
             match row {
-                Input::Region(region) => self.inputs.push(AccountInput::Lateness(0, region.lateness_scada_ms)),
+                Input::Region(region) => {
+                    let (worker, sequence, lateness_ms) = (0, *sequence, region.lateness_scada_ms);
+                    self.inputs.push(AccountInput::Lateness { worker, sequence, lateness_ms });
+                }
                 Input::Tick(tick) => ticks.push(tick.clone()),
                 _ => {}
             }

@@ -6,7 +6,7 @@
 
 use super::batch::EpochBatch;
 use super::columns;
-use super::frame::{FRAME_HEADER, SegmentHeader};
+use super::frame::{FRAME_HEADER, FrameHeader, RECORDS, SegmentHeader};
 use super::index::Index;
 use super::layout::{Layout, Survey};
 use super::rows::{input_batch, record_rows};
@@ -66,8 +66,26 @@ pub struct BlockReader {
     unfenced: bool,
     torn: Option<Torn>,
     scratch: Vec<u8>,
+    /// How many columns a frame of a code has, where the shape of the rows is known: a frame that says otherwise is refused
+    /// before its columns are decoded, because constant columns of many rows take next to no bytes.
+    shape: Option<Shape>,
     at_end: bool,
     failed: bool,
+}
+
+/// Number of columns of the frames of a code, the order column included.
+type Shape = fn(u16) -> Result<usize, DecodeError>;
+
+fn input_shape(code: u16) -> Result<usize, DecodeError> {
+    let kind = Kind::from_code(i64::from(code)).ok_or(DecodeError::Invalid(i64::from(code), "kind of row"))?;
+    Ok(kind.fields().len() + 1)
+}
+
+fn record_shape<R: Record>(code: u16) -> Result<usize, DecodeError> {
+    if code != RECORDS {
+        return Err(DecodeError::Invalid(i64::from(code), "kind of record"));
+    }
+    Ok(R::FIELDS.len() + 1)
 }
 
 /// Where an epoch lies in its segment, for messages.
@@ -89,8 +107,10 @@ impl BlockReader {
         let Opened::Segment(segment) = layout.open(1, None)? else { return Err(LogError::NoHeader { path: layout.path(1) }) };
         let segment = *segment;
         let header = segment.header.log.clone();
-        let scratch = Vec::new();
-        Ok(Self { layout, header, segment, from: 0, handed: None, unfenced: true, torn: None, scratch, at_end: false, failed: false })
+        let known = header.stream == INPUT_STREAM && header.schema == fingerprint(&Kind::schema());
+        let shape = known.then_some(input_shape as Shape);
+        let (unfenced, at_end, failed) = (true, false, false);
+        Ok(Self { layout, header, segment, from: 0, handed: None, unfenced, torn: None, scratch: Vec::new(), shape, at_end, failed })
     }
 
     /// Opens the log in `dir` at the first epoch not before `epoch`, without reading what lies far before it. That epoch
@@ -160,11 +180,11 @@ impl BlockReader {
                 // In this order: what a superseded leader wrote after the claim is never seen as the log's.
                 self.follow_terms()?;
             }
-            let (from, mut scratch) = (self.from, std::mem::take(&mut self.scratch));
+            let (from, shape, mut scratch) = (self.from, self.shape, std::mem::take(&mut self.scratch));
             let step = self.segment.settled(|segment| match segment.step()? {
                 Step::Epoch(frames) if frames.epoch < from => Ok(Passed::Over),
                 Step::Epoch(frames) => {
-                    let blocks = decode(segment, &frames, &mut scratch)?;
+                    let blocks = decode(segment, &frames, shape, &mut scratch)?;
                     Ok(Passed::Epoch(frames, blocks))
                 }
                 Step::End(torn) => Ok(Passed::End(torn)),
@@ -251,7 +271,7 @@ impl BlockReader {
             let mut again = Self::with(self.layout.clone(), &dir)?;
             check_identity(&self.header, &again.segment)?;
             again.jump(self.handed.map_or(self.from, |handed| self.from.max(handed + 1)))?;
-            again.handed = self.handed;
+            (again.handed, again.shape) = (self.handed, self.shape);
             (*self, followed) = (again, true);
         }
         self.unfenced = false;
@@ -297,12 +317,19 @@ enum Beyond {
     Damage(LogError),
 }
 
-fn decode(segment: &Segment, frames: &Frames, scratch: &mut Vec<u8>) -> Result<EpochBlocks, LogError> {
+fn decode(segment: &Segment, frames: &Frames, shape: Option<Shape>, scratch: &mut Vec<u8>) -> Result<EpochBlocks, LogError> {
+    let as_shaped = |header: &FrameHeader| match shape.map(|shape| shape(header.code)).transpose()? {
+        Some(columns) if columns != usize::from(header.columns) => {
+            Err(DecodeError::Malformed("a frame whose columns are not those of its kind"))
+        }
+        _ => Ok(()),
+    };
     let mut blocks = Vec::with_capacity(frames.frames.len());
     for (index, (offset, header)) in frames.frames.iter().enumerate() {
+        let damage = |error: DecodeError| segment.damage_in(frames, *offset, format!("{error}, in epoch {}", header.epoch));
+        as_shaped(header).map_err(damage)?;
         let raw = segment.payload(frames, index, scratch)?;
-        let columns = columns::decode(raw, usize::from(header.columns), header.rows as usize);
-        let columns = columns.map_err(|error| segment.damage_in(frames, *offset, format!("{error}, in epoch {}", header.epoch)))?;
+        let columns = columns::decode(raw, usize::from(header.columns), header.rows as usize).map_err(damage)?;
         let stored_bytes = u64::from(header.stored) + FRAME_HEADER as u64;
         blocks.push(Block { code: header.code, columns, stored_bytes, raw_bytes: u64::from(header.raw) });
     }
@@ -404,9 +431,10 @@ impl<R: Record> StreamReader<R> {
         Self::of(dir, stream, BlockReader::open_at(dir, epoch)?)
     }
 
-    fn of(dir: &Path, stream: &str, blocks: BlockReader) -> Result<Self, LogError> {
+    fn of(dir: &Path, stream: &str, mut blocks: BlockReader) -> Result<Self, LogError> {
         check_stream(dir, &blocks.header, stream)?;
         check_schema(dir, &blocks.header, record_fingerprint::<R>())?;
+        blocks.shape = Some(record_shape::<R>);
         Ok(Self { blocks, records: PhantomData })
     }
 

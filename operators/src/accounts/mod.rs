@@ -26,7 +26,14 @@ use windows::Windows;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum AccountInput {
     /// How late a SCADA row may be; a copy for each worker.
-    Lateness(u64, i64),
+    Lateness {
+        /// The worker.
+        worker: u64,
+        /// Place of the row in its epoch: of several the last holds, as for telemetry.
+        sequence: u32,
+        /// The bound.
+        lateness_ms: i64,
+    },
     /// A change.
     Partial(Partial),
     /// The epoch passes; a copy for each worker.
@@ -38,7 +45,7 @@ impl AccountInput {
     #[must_use]
     pub fn route(&self) -> u64 {
         match self {
-            Self::Lateness(worker, _) => *worker,
+            Self::Lateness { worker, .. } => *worker,
             Self::Clock(clock) => clock.worker,
             Self::Partial(Partial::Window { scope, id, .. } | Partial::Share { scope, id, .. }) => windows::route(*scope, *id),
             Self::Partial(Partial::Figure { zone, .. }) => u64::from(zone.0),
@@ -94,7 +101,7 @@ impl Accounts {
         let mut changes = Vec::new();
         for input in inputs.drain(..) {
             match input {
-                AccountInput::Lateness(_, lateness_ms) => self.lateness_ms = lateness_bound(lateness_ms),
+                AccountInput::Lateness { lateness_ms, .. } => self.lateness_ms = lateness_bound(lateness_ms),
                 AccountInput::Partial(change @ Partial::Window { .. }) => changes.push(change),
                 AccountInput::Partial(Partial::Share { scope, id, quantity, start_ms, worker, extremes }) => {
                     self.windows.share(scope, id, quantity, start_ms, worker, extremes);

@@ -155,10 +155,12 @@ impl Region {
         let mut out = Vec::new();
         self.telemetry.iter_mut().for_each(|telemetry| telemetry.apply(&batch, &mut out));
         let ticks: Vec<Tick> = rows.iter().filter_map(|row| if let Input::Tick(tick) = row { Some(tick.clone()) } else { None }).collect();
-        let lateness = rows.iter().rev().find_map(|row| if let Input::Region(row) = row { Some(row.lateness_scada_ms) } else { None });
         self.hand_on(epoch, out, |worker| {
-            let lateness = lateness.map(|lateness_ms| AccountInput::Lateness(worker, lateness_ms));
-            lateness.into_iter().chain([AccountInput::Clock(Clock { worker, ticks: ticks.clone() })]).collect()
+            let bounds = (0u32..).zip(rows).filter_map(|(sequence, row)| match row {
+                Input::Region(row) => Some(AccountInput::Lateness { worker, sequence, lateness_ms: row.lateness_scada_ms }),
+                _ => None,
+            });
+            bounds.chain([AccountInput::Clock(Clock { worker, ticks: ticks.clone() })]).collect()
         });
     }
 
@@ -200,8 +202,8 @@ fn wire(fed: Rows<'_, Fed>) -> Rows<'_, Tell> {
     });
     let clocks = fed.flat_map(|fed| match fed {
         Fed::Feed(feed) => match *feed {
-            Feed::Everywhere(worker, Sequenced { input: Input::Region(row), .. }) => {
-                Some(AccountInput::Lateness(worker, row.lateness_scada_ms))
+            Feed::Everywhere(worker, Sequenced { sequence, input: Input::Region(row), .. }) => {
+                Some(AccountInput::Lateness { worker, sequence, lateness_ms: row.lateness_scada_ms })
             }
             Feed::Clock(clock) => Some(AccountInput::Clock(clock)),
             _ => None,
@@ -228,9 +230,10 @@ fn tell(log: &Log, workers: usize) -> BTreeMap<Epoch, Vec<Tell>> {
         let mut mine = vec![Fed::Batch(Arc::new(EpochBatch::new(epoch, rows.iter().cloned())))];
         let ticks = rows.iter().filter_map(|row| if let Input::Tick(tick) = row { Some(tick.clone()) } else { None }).collect();
         mine.push(Fed::Feed(Box::new(Feed::Clock(Clock { worker: index, ticks }))));
-        let everywhere = rows.iter().filter(|row| matches!(row, Input::Region(_)));
+        let everywhere = (0u32..).zip(rows).filter(|(_, row)| matches!(row, Input::Region(_)));
         mine.extend(
-            everywhere.map(|row| Fed::Feed(Box::new(Feed::Everywhere(index, Sequenced { epoch: 0, sequence: 0, input: row.clone() })))),
+            everywhere
+                .map(|(sequence, row)| Fed::Feed(Box::new(Feed::Everywhere(index, Sequenced { epoch, sequence, input: row.clone() })))),
         );
         mine
     };
@@ -260,14 +263,15 @@ pub(crate) fn sums(log: &Log, workers: usize) -> Vec<Picture> {
     log.iter().map(after).collect()
 }
 
-/// The same without a dataflow, with so many workers at each epoch; where the number changes, all are saved and loaded.
-pub(crate) fn resumed_sums(log: &Log, workers: &[usize]) -> Vec<Picture> {
+/// The same without a dataflow, with so many workers at each epoch; where the number changes, and where it is said, all are
+/// saved and loaded before it.
+pub(crate) fn resumed_sums(log: &Log, workers: &[(usize, bool)]) -> Vec<Picture> {
     let mut sum = Picture::default();
-    let mut region = Region::new(workers[0]);
-    let mut last = (0, workers[0]);
+    let mut region = Region::new(workers[0].0);
+    let mut last = (0, workers[0].0);
     let mut pictures = Vec::new();
-    for ((epoch, rows), workers) in log.iter().zip(workers.iter().cycle()) {
-        if last.1 != *workers {
+    for (place, ((epoch, rows), (workers, save))) in log.iter().zip(workers.iter().cycle()).enumerate() {
+        if last.1 != *workers || (*save && place > 0) {
             region = region.resumed(last.0, *workers);
             // All that solvers know is told again, once, and nothing else.
             let mut again = Picture::default();
@@ -298,7 +302,8 @@ enum Drawn {
     Move(u32, i64, u32, u32, bool, bool),
     Assign(u32, i64, u32),
     Unit(bool),
-    Lateness(i64),
+    /// Bounds, one after the other.
+    Lateness(Vec<i64>),
     Tick,
 }
 
@@ -315,7 +320,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
             .prop_map(|(sensor, back, bus, zone, range, quantity)| Drawn::Move(sensor, back, bus, zone, range, quantity)),
         2 => (1..5u32, back(), 1..4u32).prop_map(|(bus, back, feeder)| Drawn::Assign(bus, back, feeder)),
         1 => any::<bool>().prop_map(Drawn::Unit),
-        1 => prop_oneof![Just(0i64), Just(60_000), Just(300_000), Just(900_000)].prop_map(Drawn::Lateness),
+        1 => prop::collection::vec(prop_oneof![Just(0i64), Just(60_000), Just(300_000), Just(900_000)], 1..3).prop_map(Drawn::Lateness),
         3 => Just(Drawn::Tick),
     ]
 }
@@ -335,24 +340,26 @@ pub(crate) fn storms() -> impl Strategy<Value = Log> {
                 rows.extend(sensors().into_iter().filter(|sensor| sensor.id.0 == 3).map(Input::from));
             }
             let ago = |back: i64| (now - now.rem_euclid(10_000)) - back * 10_000;
-            rows.extend(drawn.into_iter().map(|drawn| match drawn {
-                Drawn::Reading(sensor, back, revision, value, quality) => {
-                    Measurement { sensor: SensorId(sensor), event_ms: ago(back), revision, value, quality }.into()
+            for drawn in drawn {
+                match drawn {
+                    Drawn::Reading(sensor, back, revision, value, quality) => {
+                        rows.push(Measurement { sensor: SensorId(sensor), event_ms: ago(back), revision, value, quality }.into());
+                    }
+                    Drawn::Move(id, back, bus, zone, range, quantity) => {
+                        let mut sensor = sensors().swap_remove(id as usize - 1);
+                        (sensor.valid_from_ms, sensor.feeder, sensor.zone) = (ago(back), FeederId(bus), ZoneId(zone));
+                        sensor.range_max = if range { 50 } else { 100 };
+                        sensor.quantity = if quantity { Quantity::Frequency } else { sensor.quantity };
+                        rows.push(sensor.into());
+                    }
+                    Drawn::Assign(bus, back, feeder) => {
+                        rows.push(FeederAssignment { bus: BusId(bus), valid_from_ms: ago(back), feeder: FeederId(feeder) }.into());
+                    }
+                    Drawn::Unit(variable) => rows.push(Generator { variable, ..generator(1, 1, 50) }.into()),
+                    Drawn::Lateness(bounds) => rows.extend(bounds.into_iter().map(region)),
+                    Drawn::Tick => rows.push(Tick { timer: Timer::Estimate, event_ms: now }.into()),
                 }
-                Drawn::Move(id, back, bus, zone, range, quantity) => {
-                    let mut sensor = sensors().swap_remove(id as usize - 1);
-                    (sensor.valid_from_ms, sensor.feeder, sensor.zone) = (ago(back), FeederId(bus), ZoneId(zone));
-                    sensor.range_max = if range { 50 } else { 100 };
-                    sensor.quantity = if quantity { Quantity::Frequency } else { sensor.quantity };
-                    sensor.into()
-                }
-                Drawn::Assign(bus, back, feeder) => {
-                    FeederAssignment { bus: BusId(bus), valid_from_ms: ago(back), feeder: FeederId(feeder) }.into()
-                }
-                Drawn::Unit(variable) => Generator { variable, ..generator(1, 1, 50) }.into(),
-                Drawn::Lateness(lateness_ms) => region(lateness_ms),
-                Drawn::Tick => Tick { timer: Timer::Estimate, event_ms: now }.into(),
-            }));
+            }
             log.push((now as Epoch, rows));
         }
         log
@@ -392,20 +399,20 @@ proptest! {
     fn after_every_epoch_what_was_told_sums_to_what_the_rows_say(log in storms()) {
         let expected = pictures(&log);
         for workers in 1..5 {
-            assert_equal(&log, &resumed_sums(&log, &[workers]), &expected, &format!("{workers} workers"))?;
+            assert_equal(&log, &resumed_sums(&log, &[(workers, false)]), &expected, &format!("{workers} workers"))?;
         }
     }
 
     #[test]
-    fn saved_and_loaded_by_any_number_of_workers_it_goes_on_as_if_nothing_had_been(log in storms(), workers in prop::collection::vec(1usize..4, 1..24)) {
-        let straight = resumed_sums(&log, &[1]);
+    fn saved_and_loaded_by_any_number_of_workers_it_goes_on_as_if_nothing_had_been(log in storms(), workers in prop::collection::vec((1usize..4, any::<bool>()), 1..24)) {
+        let straight = resumed_sums(&log, &[(1, false)]);
         assert_equal(&log, &resumed_sums(&log, &workers), &straight, &format!("workers {workers:?}"))?;
     }
 
     // REQ: DQ-02
     #[test]
     fn every_reading_is_applied_rejected_late_or_a_duplicate(log in storms()) {
-        let end = resumed_sums(&log, &[2]).pop().expect("a log has epochs");
+        let end = resumed_sums(&log, &[(2, false)]).pop().expect("a log has epochs");
         for (epoch, rows) in &log {
             let readings = rows.iter().filter(|row| matches!(row, Input::Measurement(_))).count() as i64;
             let gaps = || end.outputs.0.keys().filter_map(|row| if let Output::Gap(row) = row { Some(row) } else { None }).filter(|row| row.epoch == *epoch);
@@ -427,7 +434,7 @@ proptest! {
 
     #[test]
     fn in_a_dataflow_it_tells_the_same(log in storms()) {
-        let expected = resumed_sums(&log, &[1]);
+        let expected = resumed_sums(&log, &[(1, false)]);
         for workers in 1..4 {
             assert_equal(&log, &sums(&log, workers), &expected, &format!("{workers} workers in a dataflow"))?;
         }

@@ -288,7 +288,7 @@ fn by_telemetry(log: &Log, workers: usize) -> Vec<Windows> {
         }
         _ => None,
     };
-    resumed_sums(log, &[workers]).iter().map(|picture| picture.outputs.0.keys().filter_map(window).collect()).collect()
+    resumed_sums(log, &[(workers, false)]).iter().map(|picture| picture.outputs.0.keys().filter_map(window).collect()).collect()
 }
 
 proptest! {

@@ -266,6 +266,23 @@ proptest! {
     }
 }
 
+/// 254 constant columns of 65,536 rows take a kilobyte in the file and 133 MB when decoded: they are refused before that.
+#[test]
+fn columns_that_a_kind_does_not_have_are_refused_before_they_are_decoded() {
+    let constant = |columns: usize| [2u8, 2, 0].repeat(columns);
+    for (code, columns) in [(51, 254), (51, 4), (51, 2), (Kind::Measurement as u16, 254), (59, 254)] {
+        let dir = tempfile::tempdir().unwrap();
+        // A last column that ends early, which only decoding would find.
+        let payload = [constant(usize::from(columns) - 1), vec![2, 2]].concat();
+        crafted(dir.path(), &[(code, crate::log::frame::FRAME_ROWS, columns, false, 0, payload)]);
+        let what = if code == 59 { "kind of row" } else { "a frame whose columns are not those of its kind" };
+        let error = read(dir.path()).error.expect("it is refused").to_string();
+        assert!(error.contains(what), "{error}");
+        let error = BlockReader::open(dir.path()).unwrap().next().unwrap().expect_err("it is refused").to_string();
+        assert!(error.contains(what), "{error}");
+    }
+}
+
 #[test]
 fn sequences_must_be_complete_and_in_order() {
     // Tick: order column, timer, event time; here two rows, both columns constant.
