@@ -79,7 +79,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    fn new(account: u32) -> Self {
+    pub(super) fn new(account: u32) -> Self {
         Self {
             account,
             touched: false,
@@ -106,6 +106,21 @@ impl Slot {
         match value.cmp(&self.min) {
             std::cmp::Ordering::Less => (self.min, self.at_min) = (value, 1),
             std::cmp::Ordering::Equal => self.at_min += 1,
+            std::cmp::Ordering::Greater => {}
+        }
+    }
+
+    /// Counts all readings of another slot among the extremes.
+    pub(super) fn meet_all(&mut self, other: &Self) {
+        self.readings += other.readings;
+        match other.max.cmp(&self.max) {
+            std::cmp::Ordering::Greater => (self.max, self.at_max) = (other.max, other.at_max),
+            std::cmp::Ordering::Equal => self.at_max += other.at_max,
+            std::cmp::Ordering::Less => {}
+        }
+        match other.min.cmp(&self.min) {
+            std::cmp::Ordering::Less => (self.min, self.at_min) = (other.min, other.at_min),
+            std::cmp::Ordering::Equal => self.at_min += other.at_min,
             std::cmp::Ordering::Greater => {}
         }
     }
