@@ -131,6 +131,21 @@ impl Slot {
         }
     }
 
+    /// Counts all readings of another slot among the extremes.
+    pub(super) fn meet_all(&mut self, other: &Self) {
+        self.readings += other.readings;
+        match other.max.cmp(&self.max) {
+            std::cmp::Ordering::Greater => (self.max, self.at_max) = (other.max, other.at_max),
+            std::cmp::Ordering::Equal => self.at_max += other.at_max,
+            std::cmp::Ordering::Less => {}
+        }
+        match other.min.cmp(&self.min) {
+            std::cmp::Ordering::Less => (self.min, self.at_min) = (other.min, other.at_min),
+            std::cmp::Ordering::Equal => self.at_min += other.at_min,
+            std::cmp::Ordering::Greater => {}
+        }
+    }
+
     fn part(&mut self, value: i64) {
         self.readings -= 1;
         // What equals no extreme cannot be one: those were sure when it came, or were lowered since by what is unsure.

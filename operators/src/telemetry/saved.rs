@@ -11,6 +11,7 @@ use gridflow_inputs::input::Sensor;
 use serde::{Deserialize, Serialize};
 
 use super::held::{Held, MINUTE_MS};
+use super::minutes::Slot;
 use super::sensors::NEVER;
 use super::{Aggregate, Telemetry};
 use crate::decision::{Alarm, AlarmKind};
@@ -161,10 +162,20 @@ impl Telemetry {
                 continue;
             }
             let cell = &self.sensors.cells[place];
-            let sole = (minute * MINUTE_MS >= cell.since_ms).then_some(cell.place);
+            if minute * MINUTE_MS >= cell.since_ms {
+                // All count at one place.
+                let mut met = Slot::new(0);
+                cell.held.good(block, number, &self.wide).for_each(|(_, value)| met.meet(value));
+                if met.readings > 0 {
+                    let (feeder, zone) = (cell.place.feeder, cell.place.zone);
+                    self.minutes.list[at].slots.known(feeder).meet_all(&met);
+                    self.minutes.list[at].slots.known(zone).meet_all(&met);
+                }
+                continue;
+            }
             let good: Vec<(i64, i64)> = cell.held.good(block, number, &self.wide).collect();
             for (event_ms, value) in good {
-                let counts = sole.unwrap_or_else(|| self.place_at(place, event_ms));
+                let counts = self.place_at(place, event_ms);
                 self.minutes.list[at].slots.known(counts.feeder).meet(value);
                 self.minutes.list[at].slots.known(counts.zone).meet(value);
             }

@@ -215,7 +215,7 @@ fn wire(facts: Rows<'_, (Fact, i64)>) -> Rows<'_, Told> {
         .join_map(feeders, |_, reading, place| (*reading, *place))
         .filter(|((_, event_ms, _, _), (span, _))| within(*event_ms, *span))
         .map(|((sensor, event_ms, value, quantity), (_, feeder))| {
-            ((feeder, quantity, event_ms.div_euclid(MINUTE) * MINUTE), (u64::from(sensor) ^ event_ms as u64 / 1_000, value))
+            ((feeder, quantity, event_ms.div_euclid(MINUTE) * MINUTE), (u64::from(sensor) ^ (event_ms as u64 / 1_000), value))
         });
 
     let sums = counted
