@@ -178,6 +178,10 @@ impl Part {
         for (operator, raw, stored) in head.sections {
             let (block, rest) = blocks.split_at_checked(stored as usize).ok_or("a section is cut off")?;
             blocks = rest;
+            // LZ4 makes at most 255 bytes of one: no more is allocated on the word of a head.
+            if raw > stored.saturating_mul(255).saturating_add(64) {
+                return Err(format!("the state of {operator} claims more bytes than its block can hold"));
+            }
             let state = lz4_flex::block::decompress(block, raw as usize).map_err(|error| format!("the state of {operator}: {error}"))?;
             shares.entry(operator).or_default().push(state);
         }
@@ -213,9 +217,12 @@ impl Part {
     }
 }
 
+/// Whole checkpoints: epoch and number of processes; all parts: epoch and path.
+type Listed = (BTreeSet<(Epoch, usize)>, Vec<(Epoch, PathBuf)>);
+
 /// Epochs of whole checkpoints in `dir`, ascending, each with the number of its processes; and all parts' paths, unfinished
 /// ones too.
-fn list(dir: &Path) -> Result<(BTreeSet<(Epoch, usize)>, Vec<(Epoch, PathBuf)>), CheckpointError> {
+fn list(dir: &Path) -> Result<Listed, CheckpointError> {
     let entries = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Default::default()),
         entries => entries.map_err(io(dir, "list"))?,

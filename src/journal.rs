@@ -304,8 +304,7 @@ impl Verifier {
 
     fn finish(&mut self, last: Option<Epoch>) -> Result<(), LogError> {
         for stream in Stream::ALL {
-            loop {
-                let Some(earlier) = self.earlier.get_mut(stream) else { break };
+            while let Some(earlier) = self.earlier.get_mut(stream) {
                 let Some(next) = earlier.next_if(|next| next.as_ref().map_or(true, |(next, _)| Some(*next) <= last)) else { break };
                 let (epoch, expected) = next?;
                 self.note(*stream, epoch, &expected, &[]);

@@ -103,7 +103,7 @@ fn a_region_of_100_000_sensors_is_saved_and_loaded_in_a_moment() {
         let batch = second(number);
         telemetry.apply(&batch, &mut told);
         let mut inputs = vec![AccountInput::Clock(Clock { worker: 0, ticks: Vec::new() })];
-        inputs.extend((number == 0).then_some(AccountInput::Lateness(0, 600_000)));
+        inputs.extend((number == 0).then_some(AccountInput::Lateness { worker: 0, sequence: 0, lateness_ms: 600_000 }));
         inputs.extend(
             told.drain(..)
                 .filter_map(|told| if let TelemetryOutput::Partial(partial) = told { Some(AccountInput::Partial(partial)) } else { None }),
