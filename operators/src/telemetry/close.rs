@@ -184,7 +184,7 @@ impl Telemetry {
             if length == QUARTER
                 && let Some((zone, measure, value)) = self.energy(start, sensor, Some(&aggregate))
             {
-                *self.figures.entry((start, zone, measure)).or_insert(0) += value;
+                *self.figures.entry((start, zone, measure)).or_insert(0) += i128::from(value);
             }
         }
     }
@@ -198,7 +198,7 @@ impl Telemetry {
                 let energy = self.energy(start, place, after.as_ref());
                 if energy != before.energy {
                     for ((zone, measure, value), sign) in before.energy.map(|old| (old, -1)).into_iter().chain(energy.map(|new| (new, 1))) {
-                        *self.figures.entry((start, zone, measure)).or_insert(0) += sign * value;
+                        *self.figures.entry((start, zone, measure)).or_insert(0) += sign * i128::from(value);
                     }
                 }
             }
@@ -340,7 +340,7 @@ impl Telemetry {
             for (measure, value) in [Measure::Readings, Measure::Duplicates, Measure::Corrections].into_iter().zip(tally) {
                 if value > 0 {
                     let zone: ZoneId = self.places.zones[zone as usize];
-                    *self.figures.entry((quarter, zone, measure)).or_insert(0) += value;
+                    *self.figures.entry((quarter, zone, measure)).or_insert(0) += i128::from(value);
                 }
             }
         }

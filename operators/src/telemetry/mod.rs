@@ -161,8 +161,8 @@ pub enum Partial {
         measure: Measure,
         /// Start of the interval.
         start_ms: i64,
-        /// Its change.
-        value: i64,
+        /// Its change: wide, as thousands of absurd readings may add up.
+        value: i128,
     },
     /// Of what became of a source's readings.
     Gap {
@@ -249,7 +249,7 @@ pub struct Telemetry {
     /// Numbers of first readings, duplicates and corrections in the present quarter of an hour, by zone.
     tallies: Vec<[i64; 3]>,
     tallies_touched: Vec<u32>,
-    figures: BTreeMap<(i64, ZoneId, Measure), i64>,
+    figures: BTreeMap<(i64, ZoneId, Measure), i128>,
     /// Of buses, minutes that were stated before this epoch.
     bus_changes: BTreeMap<i64, Slots>,
 }
