@@ -11,7 +11,7 @@ use gridflow_inputs::units::{MAX_MAGNITUDE, divide_half_even};
 use gridflow_inputs::{Epoch, Input};
 
 use super::held::{Entry, Held, MINUTE_MS};
-use super::places::{NOWHERE, Place};
+use super::places::{NOWHERE, Place, Room, VERSIONS};
 use super::sensors::{Cell, NEVER, adds_up, feeds_solvers};
 use super::{
     Aggregate, Before, Correction, Counts, FUTURE_MS, INTERVAL_MS, LENGTHS_MS, QUARTER, Reading, SETTLE_MS, STALE_MS, STUCK_READINGS,
@@ -65,13 +65,28 @@ impl Telemetry {
             Input::Sensor(sensor) if self.mine(sensor.id) => match refused.or_else(|| self.contradiction(sensor)) {
                 // Others are refused at the door.
                 Some(why) => out.push(TelemetryOutput::Row(rejected(epoch, sequence, row, why), 1)),
-                None => self.define(sensor.clone()),
+                None => {
+                    let refused = self.define(sensor.clone());
+                    out.extend(refused.map(|why| TelemetryOutput::Row(rejected(epoch, sequence, row, why), 1)));
+                }
             },
             Input::Region(region) if refused.is_none() => self.lateness_ms = lateness_bound(region.lateness_scada_ms),
             Input::Generator(unit) if refused.is_none() => self.set_unit(unit),
-            Input::FeederAssignment(row) if refused.is_none() => {
-                let sensors = self.places.known_bus(row.bus.0).map_or_else(Vec::new, |bus| bus.sensors.clone());
-                self.rearrange(&sensors, |this| this.places.assign(row.bus.0, row.valid_from_ms, row.feeder.0));
+            Input::FeederAssignment(assigned) if refused.is_none() => {
+                let (bus, from_ms, feeder) = (assigned.bus.0, assigned.valid_from_ms, assigned.feeder.0);
+                match self.places.room(bus, from_ms, feeder, floor(self.horizon, INTERVAL_MS)) {
+                    Room::Known => {}
+                    Room::Free => {
+                        let sensors = self.places.known_bus(bus).map_or_else(Vec::new, |bus| bus.sensors.clone());
+                        self.rearrange(&sensors, |this| this.places.assign(bus, from_ms, feeder));
+                    }
+                    // Every worker finds the same: one says so.
+                    Room::None if self.worker == 0 => {
+                        let why = (Reason::Malformed, VERSIONS as i64);
+                        out.push(TelemetryOutput::Row(rejected(epoch, sequence, row, why), 1));
+                    }
+                    Room::None => {}
+                }
             }
             _ => {}
         }
@@ -83,14 +98,29 @@ impl Telemetry {
         (known.quantity != sensor.quantity).then_some((Reason::Malformed, sensor.quantity as i64))
     }
 
-    fn define(&mut self, sensor: Sensor) {
+    /// Takes a version of a sensor, or says why not. What is told again changes nothing, and costs next to nothing.
+    pub(super) fn define(&mut self, sensor: Sensor) -> Option<(Reason, i64)> {
         let Some(place) = self.sensors.find(sensor.id.0) else {
             self.enter(vec![sensor]);
-            return;
+            return None;
         };
+        let versions = self.sensors.versions(place);
+        match versions.binary_search_by_key(&sensor.valid_from_ms, |version| version.valid_from_ms) {
+            Ok(known) if versions[known] == sensor => return None,
+            Ok(_) => {}
+            Err(_) if versions.len() < VERSIONS => {}
+            Err(_) => {
+                // How many are still listed depends on when other sensors' readings went; how many are needed does not.
+                self.drop_versions(place, floor(self.horizon, INTERVAL_MS));
+                if self.sensors.versions(place).len() >= VERSIONS {
+                    return Some((Reason::Malformed, VERSIONS as i64));
+                }
+            }
+        }
         self.touch_newest(place);
         self.touch_quarters(place);
         self.rearrange(&[place as u32], |this| this.set_versions(place, sensor));
+        None
     }
 
     /// Makes room for a sensor with its versions.
@@ -550,7 +580,7 @@ impl Telemetry {
         };
         let advanced = newest_ms > before_ms;
         // A correction of the newest reading ends a run as a new one does, but lengthens none.
-        cell.run = if before_ms != NEVER && value == before { cell.run + u32::from(advanced) } else { 1 };
+        cell.run = if before_ms != NEVER && value == before { cell.run.saturating_add(u32::from(advanced)) } else { 1 };
         let stuck = cell.sticks && value != 0 && cell.run >= STUCK_READINGS;
         let (solves, changed, stale) = (cell.solves, stuck != cell.stuck, cell.stale);
         if solves {
