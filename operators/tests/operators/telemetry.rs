@@ -440,10 +440,24 @@ proptest! {
         }
     }
 
+    /// What was saved, with some bytes changed and the end cut off, is loaded or refused.
     #[test]
-    fn no_bytes_stop_the_loading(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Telemetry::new(0, 1).load(&bytes, &|_| true);
-        let _ = Accounts::new(1).load(&bytes, &|_| true);
+    fn no_bytes_stop_the_loading(
+        log in storms(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        cut in prop::option::weighted(0.3, any::<prop::sample::Index>()),
+    ) {
+        let mut region = Region::new(1);
+        log.iter().for_each(|(epoch, rows)| region.apply(*epoch, rows));
+        let damaged = |mut bytes: Vec<u8>| {
+            for (place, byte) in &changes {
+                *place.get_mut(&mut bytes) = *byte;
+            }
+            bytes.truncate(cut.map_or(bytes.len(), |cut| cut.index(bytes.len())));
+            bytes
+        };
+        let _ = Telemetry::new(0, 1).load(&damaged(region.telemetry[0].save()), &|_| true);
+        let _ = Accounts::new(1).load(&damaged(region.accounts[0].save()), &|_| true);
     }
 }
 
