@@ -11,7 +11,7 @@ use gridflow_inputs::units::{MAX_MAGNITUDE, divide_half_even};
 use gridflow_inputs::{Epoch, Input};
 
 use super::held::{Entry, Held, MINUTE_MS};
-use super::places::{NOWHERE, Place, Room, VERSIONS};
+use super::places::{NOWHERE, Place, Room, VERSIONS, drop_until, hold_from};
 use super::sensors::{Cell, NEVER, adds_up, feeds_solvers};
 use super::{
     Aggregate, Before, Correction, Counts, FUTURE_MS, INTERVAL_MS, LENGTHS_MS, QUARTER, Reading, SETTLE_MS, STALE_MS, STUCK_READINGS,
@@ -71,7 +71,13 @@ impl Telemetry {
                 }
             },
             Input::Region(region) if refused.is_none() => self.lateness_ms = lateness_bound(region.lateness_scada_ms),
-            Input::Generator(unit) if refused.is_none() => self.set_unit(unit),
+            Input::Generator(unit) if refused.is_none() => {
+                // Every worker finds the same: one says so.
+                if !self.set_unit(unit) && self.worker == 0 {
+                    let why = (Reason::Malformed, VERSIONS as i64);
+                    out.push(TelemetryOutput::Row(rejected(epoch, sequence, row, why), 1));
+                }
+            }
             Input::FeederAssignment(assigned) if refused.is_none() => {
                 let (bus, from_ms, feeder) = (assigned.bus.0, assigned.valid_from_ms, assigned.feeder.0);
                 match self.places.room(bus, from_ms, feeder, floor(self.horizon, INTERVAL_MS)) {
@@ -295,19 +301,32 @@ impl Telemetry {
         held.blocks().flat_map(|(_, block)| held.good(block, sensor as u32, &self.wide)).collect()
     }
 
-    fn set_unit(&mut self, unit: &Generator) {
-        if self.variable_units.contains(&unit.id) == unit.variable {
-            return;
+    /// Takes a version of a unit; `false` when it has [`VERSIONS`] that are not final.
+    fn set_unit(&mut self, unit: &Generator) -> bool {
+        let versions = self.variable_units.entry(unit.id).or_default();
+        match versions.binary_search_by_key(&unit.valid_from_ms, |(from, _)| *from) {
+            Ok(known) if versions[known].1 == unit.variable => return true,
+            Err(_) if versions.len() >= VERSIONS => {
+                drop(drop_until(versions, floor(self.horizon, INTERVAL_MS)));
+                if versions.len() >= VERSIONS {
+                    return false;
+                }
+            }
+            _ => {}
         }
         let sensors: Vec<u32> = self.sensors_of_unit.get(&unit.id).into_iter().flatten().copied().collect();
         for sensor in sensors {
             self.touch_quarters(sensor as usize);
         }
-        if unit.variable {
-            self.variable_units.insert(unit.id);
-        } else {
-            self.variable_units.remove(&unit.id);
-        }
+        hold_from(self.variable_units.entry(unit.id).or_default(), unit.valid_from_ms, unit.variable);
+        true
+    }
+
+    /// Whether a unit hangs on the weather at a time; before its first version as in it.
+    fn is_variable(&self, unit: GeneratorId, time: i64) -> bool {
+        let Some(versions) = self.variable_units.get(&unit) else { return false };
+        let holds = versions.partition_point(|(from, _)| *from <= time).saturating_sub(1);
+        versions.get(holds).is_some_and(|(_, variable)| *variable)
     }
 
     fn take_readings(&mut self, epoch: Epoch, readings: &[SequencedReading], out: &mut Vec<TelemetryOutput>) {
@@ -531,7 +550,7 @@ impl Telemetry {
         let unit = GeneratorId(version.element_id);
         let measure = match version.quantity {
             Quantity::ActiveLoad => Measure::LoadEnergy,
-            _ if version.element == EquipmentKind::Generator && self.variable_units.contains(&unit) => Measure::RenewableEnergy,
+            _ if version.element == EquipmentKind::Generator && self.is_variable(unit, start) => Measure::RenewableEnergy,
             _ => return None,
         };
         // Mean power times a quarter of an hour, half to even.

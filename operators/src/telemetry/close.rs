@@ -8,7 +8,7 @@ use gridflow_inputs::ids::{SourceId, ZoneId};
 
 use super::held::MINUTE_MS;
 use super::minutes::{Slot, Slots};
-use super::places::{AccountKey, NOWHERE};
+use super::places::{AccountKey, NOWHERE, drop_until};
 use super::sensors::NEVER;
 use super::{
     Aggregate, Counts, INTERVAL_MS, LENGTHS_MS, Partial, QUARTER, SETTLE_MS, Telemetry, TelemetryOutput, WINDOW_MS, floor, horizon_at,
@@ -60,6 +60,7 @@ impl Telemetry {
         if !gone.is_empty() {
             let until = floor(horizon, INTERVAL_MS);
             self.places.forget(until);
+            self.variable_units.values_mut().for_each(|versions| drop(drop_until(versions, until)));
             let sensors: Vec<u32> = self.sensors.history.keys().copied().collect();
             for sensor in sensors {
                 self.drop_versions(sensor as usize, until);

@@ -222,7 +222,8 @@ pub struct Telemetry {
     previous: i64,
     /// Minutes that begin before this are final, whatever the bound has become.
     horizon: i64,
-    variable_units: BTreeSet<GeneratorId>,
+    /// Whether units hang on the weather, by the time that holds from, ascending.
+    variable_units: BTreeMap<GeneratorId, Vec<(i64, bool)>>,
     /// Sensors of the output of a unit.
     sensors_of_unit: BTreeMap<GeneratorId, BTreeSet<u32>>,
     sensors: Sensors,
@@ -264,7 +265,7 @@ impl Telemetry {
             lateness_ms: LATENESS_MS,
             previous: i64::MIN / 4,
             horizon: i64::MIN / 4,
-            variable_units: BTreeSet::new(),
+            variable_units: BTreeMap::new(),
             sensors_of_unit: BTreeMap::new(),
             sensors: Sensors::default(),
             places: Places::default(),

@@ -29,6 +29,20 @@ pub(super) enum Room {
     None,
 }
 
+/// Enters what holds from a time on among what holds from others, ascending; of two from the same time the later row holds.
+pub(super) fn hold_from<T>(versions: &mut Vec<(i64, T)>, from_ms: i64, value: T) {
+    match versions.binary_search_by_key(&from_ms, |(from, _)| *from) {
+        Ok(known) => versions[known].1 = value,
+        Err(new) => versions.insert(new, (from_ms, value)),
+    }
+}
+
+/// Takes off what holds at no time at or after `until_ms`.
+pub(super) fn drop_until<T>(versions: &mut Vec<(i64, T)>, until_ms: i64) -> std::vec::Drain<'_, (i64, T)> {
+    let needed = versions.partition_point(|(from, _)| *from <= until_ms).saturating_sub(1);
+    versions.drain(..needed)
+}
+
 /// What an account is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AccountKey {
@@ -65,8 +79,7 @@ impl Bus {
 
     /// Drops assignments that hold for nothing at or after `until_ms`, and gives back their feeders.
     fn forget(&mut self, until_ms: i64) -> Vec<u32> {
-        let needed = self.feeders.partition_point(|(from, _)| *from <= until_ms).saturating_sub(1);
-        self.feeders.drain(..needed).map(|(_, feeder)| feeder).collect()
+        drop_until(&mut self.feeders, until_ms).map(|(_, feeder)| feeder).collect()
     }
 }
 
@@ -151,10 +164,7 @@ impl Places {
     pub(super) fn assign(&mut self, number: u32, from_ms: i64, feeder: u32) {
         let place = self.bus(number);
         let feeders = &mut self.buses[place].feeders;
-        match feeders.binary_search_by_key(&from_ms, |(from, _)| *from) {
-            Ok(known) => feeders[known].1 = feeder,
-            Err(new) => feeders.insert(new, (from_ms, feeder)),
-        }
+        hold_from(feeders, from_ms, feeder);
         let buses = self.assigned.entry(feeder).or_default();
         if !buses.contains(&(place as u32)) {
             buses.push(place as u32);
