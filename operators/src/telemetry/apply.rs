@@ -73,10 +73,9 @@ impl Telemetry {
             Input::Region(region) if refused.is_none() => self.lateness_ms = lateness_bound(region.lateness_scada_ms),
             Input::Generator(unit) if refused.is_none() => {
                 // Every worker finds the same: one says so.
-                if !self.set_unit(unit) && self.worker == 0 {
-                    let why = (Reason::Malformed, VERSIONS as i64);
-                    out.push(TelemetryOutput::Row(rejected(epoch, sequence, row, why), 1));
-                }
+                let full = !self.set_unit(unit) && self.worker == 0;
+                let full = full.then(|| rejected(epoch, sequence, row, (Reason::Malformed, VERSIONS as i64)));
+                out.extend(full.map(|refused| TelemetryOutput::Row(refused, 1)));
             }
             Input::FeederAssignment(assigned) if refused.is_none() => {
                 let (bus, from_ms, feeder) = (assigned.bus.0, assigned.valid_from_ms, assigned.feeder.0);
