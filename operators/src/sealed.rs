@@ -29,7 +29,8 @@ pub trait Logic: State + 'static {
     /// What it tells.
     type Result;
 
-    /// Takes the rows of a sealed epoch, in ascending order, and tells what comes of them.
+    /// Takes the rows of a sealed epoch and tells what comes of them. The rows are in ascending order under [`sealed`], as they
+    /// came under [`sealed_at_home`].
     fn epoch(&mut self, epoch: Epoch, rows: &mut Vec<Self::Row>, out: &mut Vec<Self::Result>);
 
     /// Tells again what collections downstream must hold, after the state was loaded.
@@ -91,7 +92,8 @@ where
     sealed_by(rows, name, registry, pact, |rows: &mut Vec<L::Row>| rows.sort_unstable(), logic)
 }
 
-/// The same for rows that stay on the worker that fed them: in the order in which it fed them.
+/// The same for rows that stay on the worker that fed them, in the order in which it fed them: for a logic that is given
+/// whole epochs and brings their rows into sequence order itself.
 pub fn sealed_at_home<'scope, L>(rows: Rows<'scope, L::Row>, name: &'static str, registry: &Registry, logic: L) -> Rows<'scope, L::Result>
 where
     L: Logic,

@@ -81,7 +81,7 @@ proptest! {
     }
 }
 
-fn figure(value: i64) -> AccountInput {
+fn figure(value: i128) -> AccountInput {
     let (zone, measure) = (ZoneId(1), Measure::LoadEnergy);
     AccountInput::Partial(Partial::Figure { zone, measure, start_ms: -905_000, value })
 }
@@ -89,7 +89,8 @@ fn figure(value: i64) -> AccountInput {
 #[test]
 fn a_key_figure_beyond_what_a_row_holds_is_stated_as_the_greatest() {
     let out = timely::example(|scope| {
-        let inputs = vec![figure(i64::MAX), figure(i64::MAX), figure(1), AccountInput::Clock(Clock { worker: 0, ticks: vec![] })];
+        let inputs =
+            vec![figure(i64::MAX.into()), figure(i64::MAX.into()), figure(1), AccountInput::Clock(Clock { worker: 0, ticks: vec![] })];
         accounts(inputs.to_stream(scope).container::<Vec<_>>(), &gridflow_operators::state::Registry::default()).capture()
     });
     let rows: Vec<_> = out.extract().into_iter().flat_map(|(_, rows)| rows).collect();

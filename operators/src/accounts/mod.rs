@@ -107,7 +107,7 @@ impl Accounts {
                     self.windows.share(scope, id, quantity, start_ms, worker, extremes);
                 }
                 AccountInput::Partial(Partial::Figure { zone, measure, start_ms, value }) => {
-                    self.figures.entry((start_ms, zone, measure)).or_default().0 += i128::from(value);
+                    self.figures.entry((start_ms, zone, measure)).or_default().0 += value;
                     self.due.insert((start_ms, zone, measure));
                 }
                 AccountInput::Partial(Partial::Gap { source, counts }) => *gaps.entry(source).or_default() += counts,

@@ -12,7 +12,7 @@ use gridflow_inputs::{Epoch, Input};
 
 use super::held::{Entry, Held, MINUTE_MS};
 use super::minutes::{AHEAD, Slot};
-use super::places::{NOWHERE, Place};
+use super::places::{NOWHERE, Place, Room, VERSIONS, drop_until, hold_from};
 use super::sensors::{Cell, NEVER, adds_up, feeds_solvers};
 use super::{
     Aggregate, Before, Correction, Counts, FUTURE_MS, INTERVAL_MS, LENGTHS_MS, QUARTER, Reading, SETTLE_MS, STALE_MS, STUCK_READINGS,
@@ -71,13 +71,33 @@ impl Telemetry {
             Input::Sensor(sensor) if self.mine(sensor.id) => match refused.or_else(|| self.contradiction(sensor)) {
                 // Others are refused at the door.
                 Some(why) => out.push(TelemetryOutput::Row(rejected(epoch, sequence, row, why), 1)),
-                None => self.define(sensor.clone()),
+                None => {
+                    let refused = self.define(sensor.clone());
+                    out.extend(refused.map(|why| TelemetryOutput::Row(rejected(epoch, sequence, row, why), 1)));
+                }
             },
             Input::Region(region) if refused.is_none() => self.lateness_ms = lateness_bound(region.lateness_scada_ms),
-            Input::Generator(unit) if refused.is_none() => self.set_unit(unit),
-            Input::FeederAssignment(row) if refused.is_none() => {
-                let sensors = self.places.known_bus(row.bus.0).map_or_else(Vec::new, |bus| bus.sensors.clone());
-                self.rearrange(&sensors, |this| this.places.assign(row.bus.0, row.valid_from_ms, row.feeder.0));
+            Input::Generator(unit) if refused.is_none() => {
+                // Every worker finds the same: one says so.
+                let full = !self.set_unit(unit) && self.worker == 0;
+                let full = full.then(|| rejected(epoch, sequence, row, (Reason::Malformed, VERSIONS as i64)));
+                out.extend(full.map(|refused| TelemetryOutput::Row(refused, 1)));
+            }
+            Input::FeederAssignment(assigned) if refused.is_none() => {
+                let (bus, from_ms, feeder) = (assigned.bus.0, assigned.valid_from_ms, assigned.feeder.0);
+                match self.places.room(bus, from_ms, feeder, floor(self.horizon, INTERVAL_MS)) {
+                    Room::Known => {}
+                    Room::Free => {
+                        let sensors = self.places.known_bus(bus).map_or_else(Vec::new, |bus| bus.sensors.clone());
+                        self.rearrange(&sensors, |this| this.places.assign(bus, from_ms, feeder));
+                    }
+                    // Every worker finds the same: one says so.
+                    Room::None if self.worker == 0 => {
+                        let why = (Reason::Malformed, VERSIONS as i64);
+                        out.push(TelemetryOutput::Row(rejected(epoch, sequence, row, why), 1));
+                    }
+                    Room::None => {}
+                }
             }
             _ => {}
         }
@@ -89,14 +109,29 @@ impl Telemetry {
         (known.quantity != sensor.quantity).then_some((Reason::Malformed, sensor.quantity as i64))
     }
 
-    fn define(&mut self, sensor: Sensor) {
+    /// Takes a version of a sensor, or says why not. What is told again changes nothing, and costs next to nothing.
+    pub(super) fn define(&mut self, sensor: Sensor) -> Option<(Reason, i64)> {
         let Some(place) = self.sensors.find(sensor.id.0) else {
             self.enter(vec![sensor]);
-            return;
+            return None;
         };
+        let versions = self.sensors.versions(place);
+        match versions.binary_search_by_key(&sensor.valid_from_ms, |version| version.valid_from_ms) {
+            Ok(known) if versions[known] == sensor => return None,
+            Ok(_) => {}
+            Err(_) if versions.len() < VERSIONS => {}
+            Err(_) => {
+                // How many are still listed depends on when other sensors' readings went; how many are needed does not.
+                self.drop_versions(place, floor(self.horizon, INTERVAL_MS));
+                if self.sensors.versions(place).len() >= VERSIONS {
+                    return Some((Reason::Malformed, VERSIONS as i64));
+                }
+            }
+        }
         self.touch_newest(place);
         self.touch_quarters(place);
         self.rearrange(&[place as u32], |this| this.set_versions(place, sensor));
+        None
     }
 
     /// Makes room for a sensor with its versions.
@@ -277,19 +312,32 @@ impl Telemetry {
         held.blocks().flat_map(|(_, block)| held.good(block, sensor as u32, &self.wide)).collect()
     }
 
-    fn set_unit(&mut self, unit: &Generator) {
-        if self.variable_units.contains(&unit.id) == unit.variable {
-            return;
+    /// Takes a version of a unit; `false` when it has [`VERSIONS`] that are not final.
+    fn set_unit(&mut self, unit: &Generator) -> bool {
+        let versions = self.variable_units.entry(unit.id).or_default();
+        match versions.binary_search_by_key(&unit.valid_from_ms, |(from, _)| *from) {
+            Ok(known) if versions[known].1 == unit.variable => return true,
+            Err(_) if versions.len() >= VERSIONS => {
+                drop(drop_until(versions, floor(self.horizon, INTERVAL_MS)));
+                if versions.len() >= VERSIONS {
+                    return false;
+                }
+            }
+            _ => {}
         }
         let sensors: Vec<u32> = self.sensors_of_unit.get(&unit.id).into_iter().flatten().copied().collect();
         for sensor in sensors {
             self.touch_quarters(sensor as usize);
         }
-        if unit.variable {
-            self.variable_units.insert(unit.id);
-        } else {
-            self.variable_units.remove(&unit.id);
-        }
+        hold_from(self.variable_units.entry(unit.id).or_default(), unit.valid_from_ms, unit.variable);
+        true
+    }
+
+    /// Whether a unit hangs on the weather at a time; before its first version as in it.
+    fn is_variable(&self, unit: GeneratorId, time: i64) -> bool {
+        let Some(versions) = self.variable_units.get(&unit) else { return false };
+        let holds = versions.partition_point(|(from, _)| *from <= time).saturating_sub(1);
+        versions.get(holds).is_some_and(|(_, variable)| *variable)
     }
 
     fn take_readings(&mut self, epoch: Epoch, readings: &[SequencedReading], out: &mut Vec<TelemetryOutput>) {
@@ -516,7 +564,7 @@ impl Telemetry {
         let unit = GeneratorId(version.element_id);
         let measure = match version.quantity {
             Quantity::ActiveLoad => Measure::LoadEnergy,
-            _ if version.element == EquipmentKind::Generator && self.variable_units.contains(&unit) => Measure::RenewableEnergy,
+            _ if version.element == EquipmentKind::Generator && self.is_variable(unit, start) => Measure::RenewableEnergy,
             _ => return None,
         };
         // Mean power times a quarter of an hour, half to even.
@@ -565,7 +613,7 @@ impl Telemetry {
         };
         let advanced = newest_ms > before_ms;
         // A correction of the newest reading ends a run as a new one does, but lengthens none.
-        cell.run = if before_ms != NEVER && value == before { cell.run + u32::from(advanced) } else { 1 };
+        cell.run = if before_ms != NEVER && value == before { cell.run.saturating_add(u32::from(advanced)) } else { 1 };
         let stuck = cell.sticks && value != 0 && cell.run >= STUCK_READINGS;
         let (solves, changed, stale) = (cell.solves, stuck != cell.stuck, cell.stale);
         if solves {

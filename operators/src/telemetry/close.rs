@@ -8,7 +8,7 @@ use gridflow_inputs::ids::{SourceId, ZoneId};
 
 use super::held::{Block, MINUTE_MS};
 use super::minutes::{AHEAD, Slot, Slots};
-use super::places::{AccountKey, NOWHERE};
+use super::places::{AccountKey, NOWHERE, drop_until};
 use super::sensors::{Cell, NEVER};
 use super::{
     Aggregate, Counts, INTERVAL_MS, LENGTHS_MS, Partial, QUARTER, SETTLE_MS, Telemetry, TelemetryOutput, WINDOW_MS, floor, horizon_at,
@@ -63,6 +63,7 @@ impl Telemetry {
         if !gone.is_empty() {
             let until = floor(horizon, INTERVAL_MS);
             self.places.forget(until);
+            self.variable_units.values_mut().for_each(|versions| drop(drop_until(versions, until)));
             let sensors: Vec<u32> = self.sensors.history.keys().copied().collect();
             for sensor in sensors {
                 self.drop_versions(sensor as usize, until);
@@ -208,7 +209,7 @@ impl Telemetry {
             if length == QUARTER
                 && let Some((zone, measure, value)) = self.energy(start, sensor, Some(&aggregate))
             {
-                *self.figures.entry((start, zone, measure)).or_insert(0) += value;
+                *self.figures.entry((start, zone, measure)).or_insert(0) += i128::from(value);
             }
         }
     }
@@ -222,7 +223,7 @@ impl Telemetry {
                 let energy = self.energy(start, place, after.as_ref());
                 if energy != before.energy {
                     for ((zone, measure, value), sign) in before.energy.map(|old| (old, -1)).into_iter().chain(energy.map(|new| (new, 1))) {
-                        *self.figures.entry((start, zone, measure)).or_insert(0) += sign * value;
+                        *self.figures.entry((start, zone, measure)).or_insert(0) += sign * i128::from(value);
                     }
                 }
             }
@@ -365,7 +366,7 @@ impl Telemetry {
             for (measure, value) in [Measure::Readings, Measure::Duplicates, Measure::Corrections].into_iter().zip(tally) {
                 if value > 0 {
                     let zone: ZoneId = self.places.zones[zone as usize];
-                    *self.figures.entry((quarter, zone, measure)).or_insert(0) += value;
+                    *self.figures.entry((quarter, zone, measure)).or_insert(0) += i128::from(value);
                 }
             }
         }

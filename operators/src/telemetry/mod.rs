@@ -163,8 +163,8 @@ pub enum Partial {
         measure: Measure,
         /// Start of the interval.
         start_ms: i64,
-        /// Its change.
-        value: i64,
+        /// Its change: wide, as thousands of absurd readings may add up.
+        value: i128,
     },
     /// Of what became of a source's readings.
     Gap {
@@ -224,7 +224,8 @@ pub struct Telemetry {
     previous: i64,
     /// Minutes that begin before this are final, whatever the bound has become.
     horizon: i64,
-    variable_units: BTreeSet<GeneratorId>,
+    /// Whether units hang on the weather, by the time that holds from, ascending.
+    variable_units: BTreeMap<GeneratorId, Vec<(i64, bool)>>,
     /// Sensors of the output of a unit.
     sensors_of_unit: BTreeMap<GeneratorId, BTreeSet<u32>>,
     sensors: Sensors,
@@ -251,7 +252,7 @@ pub struct Telemetry {
     /// Numbers of first readings, duplicates and corrections in the present quarter of an hour, by zone.
     tallies: Vec<[i64; 3]>,
     tallies_touched: Vec<u32>,
-    figures: BTreeMap<(i64, ZoneId, Measure), i64>,
+    figures: BTreeMap<(i64, ZoneId, Measure), i128>,
     /// Changes of buses in minutes that were stated before this epoch, by minute and account.
     bus_changes: BTreeMap<(i64, u32), Slot>,
 }
@@ -266,7 +267,7 @@ impl Telemetry {
             lateness_ms: LATENESS_MS,
             previous: i64::MIN / 4,
             horizon: i64::MIN / 4,
-            variable_units: BTreeSet::new(),
+            variable_units: BTreeMap::new(),
             sensors_of_unit: BTreeMap::new(),
             sensors: Sensors::default(),
             places: Places::default(),

@@ -14,6 +14,35 @@ use crate::lookup::Lookup;
 /// No account: the quantity does not add up.
 pub(super) const NOWHERE: u32 = u32::MAX;
 
+/// So many versions of a sensor, and assignments of a bus, may hold at times that are not final: what a row moves, and how
+/// long that takes, has a bound.
+pub(super) const VERSIONS: usize = 1_024;
+
+/// Whether an assignment can be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// It says what is known.
+    Known,
+    /// It can.
+    Free,
+    /// The bus has [`VERSIONS`] already.
+    None,
+}
+
+/// Enters what holds from a time on among what holds from others, ascending; of two from the same time the later row holds.
+pub(super) fn hold_from<T>(versions: &mut Vec<(i64, T)>, from_ms: i64, value: T) {
+    match versions.binary_search_by_key(&from_ms, |(from, _)| *from) {
+        Ok(known) => versions[known].1 = value,
+        Err(new) => versions.insert(new, (from_ms, value)),
+    }
+}
+
+/// Takes off what holds at no time at or after `until_ms`.
+pub(super) fn drop_until<T>(versions: &mut Vec<(i64, T)>, until_ms: i64) -> std::vec::Drain<'_, (i64, T)> {
+    let needed = versions.partition_point(|(from, _)| *from <= until_ms).saturating_sub(1);
+    versions.drain(..needed)
+}
+
 /// What an account is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AccountKey {
@@ -46,6 +75,11 @@ impl Bus {
     pub(super) fn feeder(&self, event_ms: i64) -> u32 {
         let next = self.feeders.partition_point(|(from, _)| *from <= event_ms);
         next.checked_sub(1).map_or(self.number, |last| self.feeders[last].1)
+    }
+
+    /// Drops assignments that hold for nothing at or after `until_ms`, and gives back their feeders.
+    fn forget(&mut self, until_ms: i64) -> Vec<u32> {
+        drop_until(&mut self.feeders, until_ms).map(|(_, feeder)| feeder).collect()
     }
 }
 
@@ -116,14 +150,34 @@ impl Places {
         place as u32
     }
 
+    /// Whether an assignment can be taken, when what holds at no time at or after `until_ms` may be dropped for it. Workers
+    /// drop at times of their own; what is needed is the same on all.
+    pub(super) fn room(&mut self, number: u32, from_ms: i64, feeder: u32, until_ms: i64) -> Room {
+        let place = self.bus(number);
+        let bus = &mut self.buses[place];
+        match bus.feeders.binary_search_by_key(&from_ms, |(from, _)| *from) {
+            Ok(known) if bus.feeders[known].1 == feeder => return Room::Known,
+            Err(_) if bus.feeders.len() >= VERSIONS => {}
+            _ => return Room::Free,
+        }
+        for gone in bus.forget(until_ms) {
+            if !bus.feeders.iter().any(|(_, feeder)| *feeder == gone)
+                && let Some(buses) = self.assigned.get_mut(&gone)
+            {
+                buses.retain(|bus| *bus != place as u32);
+                if buses.is_empty() {
+                    self.assigned.remove(&gone);
+                }
+            }
+        }
+        if bus.feeders.len() < VERSIONS { Room::Free } else { Room::None }
+    }
+
     /// Enters an assignment; of two from the same time on the later row holds.
     pub(super) fn assign(&mut self, number: u32, from_ms: i64, feeder: u32) {
         let place = self.bus(number);
         let feeders = &mut self.buses[place].feeders;
-        match feeders.binary_search_by_key(&from_ms, |(from, _)| *from) {
-            Ok(known) => feeders[known].1 = feeder,
-            Err(new) => feeders.insert(new, (from_ms, feeder)),
-        }
+        hold_from(feeders, from_ms, feeder);
         let buses = self.assigned.entry(feeder).or_default();
         if !buses.contains(&(place as u32)) {
             buses.push(place as u32);
@@ -143,8 +197,7 @@ impl Places {
     /// Drops assignments that hold for nothing at or after `until_ms`.
     pub(super) fn forget(&mut self, until_ms: i64) {
         for bus in self.buses.iter_mut().filter(|bus| bus.feeders.len() > 1) {
-            let needed = bus.feeders.partition_point(|(from, _)| *from <= until_ms).saturating_sub(1);
-            bus.feeders.drain(..needed);
+            bus.forget(until_ms);
         }
         for (feeder, buses) in &mut self.assigned {
             buses.retain(|bus| self.buses[*bus as usize].feeders.iter().any(|(_, known)| known == feeder));

@@ -4,7 +4,7 @@
 //! Layout: postcard of [`Everywhere`]; then for each sensor the length and postcard of [`OfSensor`], the number of its
 //! words and the words, eight bytes each, little endian.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use gridflow_inputs::ids::GeneratorId;
 use gridflow_inputs::input::Sensor;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::held::{Held, MINUTE_MS};
 use super::minutes::Slot;
+use super::places::hold_from;
 use super::sensors::NEVER;
 use super::{Aggregate, Telemetry};
 use crate::decision::{Alarm, AlarmKind};
@@ -22,7 +23,7 @@ struct Everywhere {
     lateness_ms: i64,
     previous: i64,
     horizon: i64,
-    variable_units: BTreeSet<GeneratorId>,
+    variable_units: BTreeMap<GeneratorId, Vec<(i64, bool)>>,
     base_starts: [Option<i64>; 3],
     /// Assignments by bus.
     feeders: BTreeMap<u32, Vec<(i64, u32)>>,
@@ -106,7 +107,11 @@ impl State for Telemetry {
         let length = take_length(bytes)?;
         let everywhere: Everywhere = crate::state::decode(take(bytes, length)?)?;
         (self.lateness_ms, self.previous, self.horizon) = (everywhere.lateness_ms, everywhere.previous, everywhere.horizon);
-        (self.variable_units, self.base_starts) = (everywhere.variable_units, everywhere.base_starts);
+        self.base_starts = everywhere.base_starts;
+        for (unit, versions) in everywhere.variable_units {
+            let known = self.variable_units.entry(unit).or_default();
+            versions.into_iter().for_each(|(from_ms, variable)| hold_from(known, from_ms, variable));
+        }
         for (bus, feeders) in everywhere.feeders {
             feeders.into_iter().for_each(|(from_ms, feeder)| self.places.assign(bus, from_ms, feeder));
         }

@@ -5,6 +5,7 @@ use gridflow_inputs::input::{Measurement, Quality, Sensor};
 use gridflow_inputs::network::{EquipmentKind, Side};
 
 use super::*;
+use crate::state::State as _;
 
 fn meter(id: u32) -> Sensor {
     Sensor {
@@ -63,4 +64,27 @@ fn floods_grow_nothing() {
     let most = |sizes: &[usize]| sizes.iter().copied().max().expect("there are epochs");
     assert!(most(&sizes[3_000..]) <= most(&sizes[1_000..3_000]), "{} {}", most(&sizes[3_000..]), most(&sizes[1_000..3_000]));
     assert!(most(&sizes) < 1_000_000, "{}", most(&sizes));
+}
+
+/// Master data told again each hour: no reading is moved, and no window is looked at, for rows that say what is known.
+#[test]
+fn rows_told_again_touch_nothing() {
+    let mut telemetry = Telemetry::new(0, 1);
+    let mut out = Vec::new();
+    let assigned = gridflow_inputs::input::FeederAssignment { bus: gridflow_inputs::ids::BusId(1), valid_from_ms: 0, feeder: FeederId(3) };
+    let readings = (0..60).map(|second| reading(1, second * 1_000, 7));
+    telemetry.apply(&EpochBatch::new(60_000, [meter(1).into(), assigned.clone().into()].into_iter().chain(readings)), &mut out);
+    for number in 2..20 {
+        telemetry.apply(&EpochBatch::new(60_000 * number, []), &mut out);
+    }
+    let define = |telemetry: &mut Telemetry, sensor: Sensor| {
+        assert_eq!(telemetry.define(sensor), None);
+        (telemetry.newest.len(), telemetry.before.len())
+    };
+    let before = telemetry.save();
+    assert_eq!(define(&mut telemetry, meter(1)), (0, 0));
+    let until = floor(telemetry.horizon, INTERVAL_MS);
+    assert_eq!(telemetry.places.room(1, 0, 3, until), places::Room::Known);
+    assert_eq!(telemetry.save(), before);
+    assert_ne!(define(&mut telemetry, Sensor { feeder: FeederId(2), ..meter(1) }), (0, 0));
 }

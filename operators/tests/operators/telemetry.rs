@@ -301,7 +301,8 @@ enum Drawn {
     /// A sensor moves: how long ago, bus, zone, another range, another quantity.
     Move(u32, i64, u32, u32, bool, bool),
     Assign(u32, i64, u32),
-    Unit(bool),
+    /// A unit hangs on the weather, or not, from so long ago.
+    Unit(i64, bool),
     /// Bounds, one after the other.
     Lateness(Vec<i64>),
     Tick,
@@ -319,7 +320,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
         2 => (1..8u32, back(), 1..5u32, 1..4u32, prop::bool::weighted(0.2), prop::bool::weighted(0.1))
             .prop_map(|(sensor, back, bus, zone, range, quantity)| Drawn::Move(sensor, back, bus, zone, range, quantity)),
         2 => (1..5u32, back(), 1..4u32).prop_map(|(bus, back, feeder)| Drawn::Assign(bus, back, feeder)),
-        1 => any::<bool>().prop_map(Drawn::Unit),
+        1 => (back(), any::<bool>()).prop_map(|(back, variable)| Drawn::Unit(back, variable)),
         1 => prop::collection::vec(prop_oneof![Just(0i64), Just(60_000), Just(300_000), Just(900_000)], 1..3).prop_map(Drawn::Lateness),
         3 => Just(Drawn::Tick),
     ]
@@ -355,7 +356,9 @@ pub(crate) fn storms() -> impl Strategy<Value = Log> {
                     Drawn::Assign(bus, back, feeder) => {
                         rows.push(FeederAssignment { bus: BusId(bus), valid_from_ms: ago(back), feeder: FeederId(feeder) }.into());
                     }
-                    Drawn::Unit(variable) => rows.push(Generator { variable, ..generator(1, 1, 50) }.into()),
+                    Drawn::Unit(back, variable) => {
+                        rows.push(Generator { valid_from_ms: ago(back), variable, ..generator(1, 1, 50) }.into())
+                    }
                     Drawn::Lateness(bounds) => rows.extend(bounds.into_iter().map(region)),
                     Drawn::Tick => rows.push(Tick { timer: Timer::Estimate, event_ms: now }.into()),
                 }
@@ -440,10 +443,24 @@ proptest! {
         }
     }
 
+    /// What was saved, with some bytes changed and the end cut off, is loaded or refused.
     #[test]
-    fn no_bytes_stop_the_loading(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Telemetry::new(0, 1).load(&bytes, &|_| true);
-        let _ = Accounts::new(1).load(&bytes, &|_| true);
+    fn no_bytes_stop_the_loading(
+        log in storms(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        cut in prop::option::weighted(0.3, any::<prop::sample::Index>()),
+    ) {
+        let mut region = Region::new(1);
+        log.iter().for_each(|(epoch, rows)| region.apply(*epoch, rows));
+        let damaged = |mut bytes: Vec<u8>| {
+            for (place, byte) in &changes {
+                *place.get_mut(&mut bytes) = *byte;
+            }
+            bytes.truncate(cut.map_or(bytes.len(), |cut| cut.index(bytes.len())));
+            bytes
+        };
+        let _ = Telemetry::new(0, 1).load(&damaged(region.telemetry[0].save()), &|_| true);
+        let _ = Accounts::new(1).load(&damaged(region.accounts[0].save()), &|_| true);
     }
 }
 

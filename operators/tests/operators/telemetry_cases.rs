@@ -1,14 +1,14 @@
 //! Telemetry case by case: what storms seldom reach, each with its expected answer spelled out.
 
-use gridflow_inputs::ids::{FeederId, ZoneId};
-use gridflow_inputs::input::{Measurement, Quality, Quantity, Sensor, Tick, Timer};
+use gridflow_inputs::ids::{BusId, FeederId, SourceId, ZoneId};
+use gridflow_inputs::input::{FeederAssignment, Kind, Measurement, Quality, Quantity, Sensor, Tick, Timer};
 use gridflow_inputs::network::{EquipmentKind, Generator};
 use gridflow_inputs::{Epoch, Input};
-use gridflow_operators::decision::{AlarmKind, Kpi, Measure, Output, Window, WindowScope};
+use gridflow_operators::decision::{AlarmKind, Kpi, Measure, Output, Reason, Window, WindowScope};
 use gridflow_operators::telemetry::STUCK_READINGS;
 
 use crate::harness::State;
-use crate::telemetry::{BEGIN, generator, reading, region, sensor, sums};
+use crate::telemetry::{BEGIN, Region, Tell, generator, reading, region, sensor, sums};
 use crate::telemetry_reference::{Log, Picture};
 
 /// A log from rows and the seconds after the beginning at which they arrive.
@@ -183,5 +183,75 @@ fn a_source_whose_clock_is_wrong_is_named_until_it_is_right_and_holds_back_nobod
         assert_eq!(alarms(&pictures[2]), [(AlarmKind::Clock, 11)]);
         assert_eq!(alarms(&pictures[3]), []);
         assert_eq!(windows(&pictures[4], WindowScope::Sensor).len(), 2);
+    }
+}
+
+/// Each reading is one a row may hold; their sum over a zone is more than that.
+#[test]
+fn a_zone_of_absurd_readings_is_stated_as_the_greatest_figure_there_is() {
+    const SENSORS: u32 = 37_000;
+    let greatest = 1_000_000_000_000_000;
+    let mut region_of = Region::new(1);
+    let sensors = (1..=SENSORS).map(|id| {
+        let sensor = sensor(id, Quantity::ActiveLoad, EquipmentKind::Load, id, 1, 1);
+        Input::from(Sensor { range_max: greatest, source: SourceId(1), ..sensor })
+    });
+    let readings = (1..=SENSORS).map(|id| reading(id, BEGIN, greatest).into());
+    let rows: Vec<Input> = [region(900_000)].into_iter().chain(sensors).chain(readings).collect();
+    region_of.apply(BEGIN as Epoch, &rows);
+    region_of.apply((BEGIN + 905_000) as Epoch, &[]);
+    let energy: Vec<i64> = region_of
+        .told
+        .iter()
+        .filter_map(|told| match told {
+            Tell::Row(Output::Kpi(row), 1) if row.measure == Measure::LoadEnergy => Some(row.value),
+            _ => None,
+        })
+        .collect();
+    assert!(i128::from(SENSORS) * i128::from(greatest) / 4 > i128::from(i64::MAX));
+    assert_eq!(energy, [i64::MAX]);
+}
+
+/// What became of rows of this kind.
+fn refusals(picture: &Picture, kind: Kind) -> Vec<(u32, i64)> {
+    let rows = picture.outputs.0.iter().filter_map(|(row, count)| match row {
+        Output::Rejected(row) if row.kind == kind as u8 && row.reason == Reason::Malformed => {
+            assert_eq!(*count, 1, "it is told once");
+            Some((row.subject, row.detail))
+        }
+        _ => None,
+    });
+    rows.collect()
+}
+
+#[test]
+fn a_sensor_and_a_bus_have_a_greatest_number_of_versions_whatever_the_number_of_workers() {
+    let version = |number: i64| Input::from(Sensor { valid_from_ms: BEGIN + number, ..load_sensor() });
+    let assignment = |number: i64| Input::from(FeederAssignment { bus: BusId(1), valid_from_ms: BEGIN + number, feeder: FeederId(7) });
+    let rows = |numbers: std::ops::Range<i64>| numbers.flat_map(|number| [version(number), assignment(number)]).collect::<Vec<_>>();
+    // A second sensor, of another worker, has readings that become final; the first has none.
+    let other = sensor(2, Quantity::ActiveLoad, EquipmentKind::Load, 2, 1, 1);
+    let mut full = rows(0..1_024);
+    full.extend([other.into(), reading(2, BEGIN, 1).into()]);
+    let log = log(
+        60_000,
+        vec![
+            (1, full),
+            // Known rows, and others in place of known ones, are no new versions; one more is one too many.
+            (2, rows(0..1_024)),
+            (3, vec![Sensor { valid_from_ms: BEGIN + 5, feeder: FeederId(9), ..load_sensor() }.into()]),
+            (4, rows(1_024..1_025)),
+            // All but the last hold for nothing when their quarter of an hour is final.
+            (2_000, vec![]),
+            (2_001, rows(2_000_000..2_000_001)),
+        ],
+    );
+    for workers in 1..4 {
+        let pictures = sums(&log, workers);
+        assert_eq!(refusals(&pictures[3], Kind::Sensor), [], "{workers} workers");
+        for picture in &pictures[4..] {
+            assert_eq!(refusals(picture, Kind::Sensor), [(1, 1_024)], "{workers} workers");
+            assert_eq!(refusals(picture, Kind::FeederAssignment), [(1, 1_024)], "{workers} workers");
+        }
     }
 }

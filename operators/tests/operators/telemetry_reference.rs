@@ -6,7 +6,7 @@
 //! are first stated at end + 5 s, those of feeders and zones at once; key figures of a quarter of an hour likewise.
 //! Values in the sensor's unit, energy in a quarter of it (mean power times 15 minutes), half to even.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use gridflow_inputs::ids::{FeederId, GeneratorId, SensorId, SourceId, ZoneId};
 use gridflow_inputs::input::{Kind, Measurement, Quantity, Sensor, Timer};
@@ -51,7 +51,7 @@ struct Reference {
     horizon: i64,
     sensors: BTreeMap<SensorId, BTreeMap<i64, Sensor>>,
     assignments: BTreeMap<u32, BTreeMap<i64, u32>>,
-    variable: BTreeSet<GeneratorId>,
+    variable: BTreeMap<GeneratorId, BTreeMap<i64, bool>>,
     accepted: Vec<Accepted>,
     /// Where final readings count for ever, and final quarters.
     frozen: BTreeMap<(SensorId, i64), Place>,
@@ -130,7 +130,8 @@ impl Reference {
         match version.quantity {
             Quantity::ActiveLoad => Some((version.zone, Measure::LoadEnergy)),
             Quantity::ActiveGeneration
-                if version.element == EquipmentKind::Generator && self.variable.contains(&GeneratorId(version.element_id)) =>
+                if version.element == EquipmentKind::Generator
+                    && self.variable.get(&GeneratorId(version.element_id)).is_some_and(|versions| *at(versions, quarter)) =>
             {
                 Some((version.zone, Measure::RenewableEnergy))
             }
@@ -397,8 +398,9 @@ pub(crate) fn pictures(log: &Log) -> Vec<Picture> {
             for (sequence, row) in rows.iter().enumerate() {
                 match row {
                     Input::Region(row) => reference.lateness = row.lateness_scada_ms,
-                    Input::Generator(row) if row.variable => drop(reference.variable.insert(row.id)),
-                    Input::Generator(row) => drop(reference.variable.remove(&row.id)),
+                    Input::Generator(row) => {
+                        reference.variable.entry(row.id).or_default().insert(row.valid_from_ms, row.variable);
+                    }
                     Input::Sensor(row) => reference.defines(*epoch, sequence as u32, row),
                     Input::FeederAssignment(row) => {
                         reference.assignments.entry(row.bus.0).or_default().insert(row.valid_from_ms, row.feeder.0);
