@@ -1,4 +1,5 @@
-//! Places where a test lets the process die, as a power cut would: after something was half done and before the rest.
+//! Places where a test lets the process die: after something was half done and before the rest. What was written by then
+//! survives, as it does a kill; a power cut may take more (`DESIGN.md`).
 //!
 //! Nothing happens unless the hidden option `--fail-at NAME:COUNT` names the place; at its COUNTth passing the process
 //! aborts, without running anything that would tidy up.
