@@ -129,7 +129,7 @@ impl Chain {
 
 /// A stream's log by its record type.
 trait StreamLog: Send {
-    fn append(&mut self, epoch: Epoch, rows: Vec<(Output, i64)>) -> Result<(), LogError>;
+    fn append(&mut self, epoch: Epoch, rows: &[(Output, i64)]) -> Result<(), LogError>;
     fn last_epoch(&self) -> Option<Epoch>;
     fn sync(&mut self) -> Result<(), LogError>;
     fn close(self: Box<Self>) -> Result<(), LogError>;
@@ -137,13 +137,13 @@ trait StreamLog: Send {
 
 struct TypedLog<R> {
     writer: LogWriter,
-    to_record: fn(Output) -> Option<R>,
+    as_record: fn(&Output) -> Option<&R>,
 }
 
 impl<R: Record + Send> StreamLog for TypedLog<R> {
-    fn append(&mut self, epoch: Epoch, rows: Vec<(Output, i64)>) -> Result<(), LogError> {
-        let rows: Vec<(R, i64)> = rows.into_iter().filter_map(|(row, change)| Some(((self.to_record)(row)?, change))).collect();
-        self.writer.append_records(epoch, &rows)
+    fn append(&mut self, epoch: Epoch, rows: &[(Output, i64)]) -> Result<(), LogError> {
+        let rows = rows.iter().map(|(row, change)| ((self.as_record)(row).expect("a stream has rows of one kind"), *change));
+        self.writer.append_records(epoch, rows)
     }
 
     fn last_epoch(&self) -> Option<Epoch> {
@@ -169,7 +169,7 @@ struct Write<'a> {
 
 impl WithRecord for Write<'_> {
     type Result = Result<Box<dyn StreamLog>, LogError>;
-    fn with<R: Record + Send + 'static>(self, _: fn(R) -> Output, to_record: fn(Output) -> Option<R>) -> Self::Result {
+    fn with<R: Record + Send + 'static>(self, _: fn(R) -> Output, as_record: fn(&Output) -> Option<&R>) -> Self::Result {
         let header = Header::output::<R>(self.region, self.stream.name());
         let options = Options { sync: Sync::OnClose, ..Options::default() };
         let dir = self.dir.join(self.stream.name());
@@ -177,7 +177,7 @@ impl WithRecord for Write<'_> {
             Some(term) => LogWriter::open_term(&dir, term, header, options)?,
             None => LogWriter::create(&dir, header, options)?,
         };
-        Ok(Box::new(TypedLog { writer, to_record }))
+        Ok(Box::new(TypedLog { writer, as_record }))
     }
 }
 
@@ -194,7 +194,7 @@ struct Open<'a> {
 
 impl WithRecord for Open<'_> {
     type Result = Result<Epochs, LogError>;
-    fn with<R: Record + Send + 'static>(self, to_output: fn(R) -> Output, _: fn(Output) -> Option<R>) -> Self::Result {
+    fn with<R: Record + Send + 'static>(self, to_output: fn(R) -> Output, _: fn(&Output) -> Option<&R>) -> Self::Result {
         let reader = StreamReader::<R>::open_at(self.log, self.stream.name(), self.from)?;
         Ok(Box::new(reader.map(move |epoch| {
             let epoch = epoch?;
@@ -476,7 +476,7 @@ impl Journal {
         }
         let compared = self.verifier.as_mut().map_or(Ok(()), |verifier| verifier.compare(stream, epoch, &rows));
         let written = match self.logs.get_mut(&stream) {
-            Some(log) if epoch >= self.from && self.written.get(&stream).is_none_or(|last| epoch > *last) => log.append(epoch, rows),
+            Some(log) if epoch >= self.from && self.written.get(&stream).is_none_or(|last| epoch > *last) => log.append(epoch, &rows),
             _ => Ok(()),
         };
         self.failed = compared.and(written).err().map(JournalError::from);

@@ -168,7 +168,10 @@ pub fn write_integer(value: i64, out: &mut Vec<u8>) {
         length += 1;
     }
     bytes[length] = rest as u8;
-    out.extend_from_slice(&bytes[..=length]);
+    // All ten bytes for the few that count: a copy of fixed length needs no call.
+    let end = out.len() + length + 1;
+    out.extend_from_slice(&bytes);
+    out.truncate(end);
 }
 
 /// Takes a zigzag LEB128 integer off the front of `from`; a form that is not the shortest is refused.

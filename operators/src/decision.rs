@@ -480,8 +480,8 @@ record! {
 pub trait WithRecord {
     /// What comes of it.
     type Result;
-    /// Does it for streams of `R`; `to_output` gives the row its place in the closed list, `to_record` takes it out.
-    fn with<R: Record + Send + 'static>(self, to_output: fn(R) -> Output, to_record: fn(Output) -> Option<R>) -> Self::Result;
+    /// Does it for streams of `R`; `to_output` gives the row its place in the closed list, `as_record` finds it there.
+    fn with<R: Record + Send + 'static>(self, to_output: fn(R) -> Output, as_record: fn(&Output) -> Option<&R>) -> Self::Result;
 }
 
 macro_rules! outputs {

@@ -12,6 +12,9 @@ use crate::row::{Column, Storage};
 /// A frame is closed early when its byte columns hold this much.
 const FRAME_BYTES: usize = 8 << 20;
 
+/// A frame is compressed when byte strings are more than this part of it: in packed integers LZ4 finds nothing.
+const TEXTS_WORTH: usize = 16;
+
 /// Columns of one kind under construction; the order column first. Kept between epochs for their memory.
 #[derive(Debug)]
 struct KindColumns {
@@ -91,16 +94,16 @@ impl Builder {
             return Ok(());
         }
         self.raw.clear();
-        columns::encode(columns, &mut self.raw);
+        let texts = columns::encode(columns, &mut self.raw);
         if self.raw.len() > PAYLOAD_BYTES as usize {
             return Err(LogError::TooLarge {
                 epoch,
                 what: format!("a frame of {rows} rows of kind {code} takes {} bytes", self.raw.len()),
             });
         }
-        let compressed = lz4_flex::block::compress(&self.raw);
-        let smaller = compressed.len() < self.raw.len();
-        let stored = if smaller { &compressed } else { &self.raw };
+        let compressed = (texts > self.raw.len() / TEXTS_WORTH).then(|| lz4_flex::block::compress(&self.raw));
+        let smaller = compressed.as_ref().is_some_and(|compressed| compressed.len() < self.raw.len());
+        let stored = compressed.as_ref().filter(|_| smaller).unwrap_or(&self.raw);
         let header = FrameHeader {
             code: *code,
             compressed: smaller,

@@ -2,10 +2,12 @@
 //!
 //! Bodies of integers: 0 plain, 1 deltas, 2 constant, 3 linear (first, step), 4 offsets of fixed width from the least
 //! value, 5 packed bits, 6 first value and packed differences, 7 dictionary (see `packed`). Bodies of byte strings:
-//! 16 lengths and bytes, 17 constant. Constant and linear are taken where they apply, else the shortest form, the faster one
-//! of two equally short: equal columns have equal bytes. Differences wrap, so
-//! that any `i64` can be stored. Reading checks every length before it allocates; what it allocates is bounded by the
-//! rows and the bytes given.
+//! 16 lengths and bytes, 17 constant, 18 strings of sixteen bytes as two columns of integers (the upper eight, the lower
+//! eight, as of an `i128`), 19 optional integers as two columns (whether there is one, which; where there is none, the one
+//! before). Written is what applies first of: constant, linear, 18, 19; else about the shortest of packed bits, packed
+//! differences and a dictionary, or of 0, 1 and 4 where the ends of the column are too far apart to pack. Equal columns have
+//! equal bytes. Differences wrap, so that any `i64` can be stored. Reading checks every length before it allocates;
+//! what it allocates is bounded by the rows and the bytes given.
 
 use super::frame::{FRAME_ROWS, PAYLOAD_BYTES};
 use super::packed;
@@ -21,20 +23,25 @@ const PACKED_DELTA: u8 = 6;
 const DICTIONARY: u8 = 7;
 const TEXT: u8 = 16;
 const CONSTANT_TEXT: u8 = 17;
+const WIDE: u8 = 18;
+const OPTIONAL: u8 = 19;
 /// A constant byte string is repeated for each row on reading: at most to this size.
 const CONSTANT_TEXT_EXPANDED: usize = 1 << 20;
 
-/// Appends the columns, each in its shortest form, to `out`.
+/// Appends the columns, each in a short form, to `out`. Returns how many bytes of these are byte strings as they were, in
+/// which LZ4 may find repetitions; in what is packed it finds none.
 ///
 /// # Panics
 /// When a byte column's ends do not increase to the end of its data.
-pub fn encode(columns: &[Column], out: &mut Vec<u8>) {
+pub fn encode(columns: &[Column], out: &mut Vec<u8>) -> usize {
+    let mut texts = 0;
     for column in columns {
         match column {
             Column::Integers(values) => encode_integers(values, out),
-            Column::Bytes { ends, data } => encode_bytes(ends, data, out),
+            Column::Bytes { ends, data } => texts += encode_bytes(ends, data, out),
         }
     }
+    texts
 }
 
 /// Reads `count` columns of `rows` values each; `from` must hold nothing else.
@@ -78,65 +85,47 @@ fn take_body<'a>(from: &mut &'a [u8]) -> Result<(u8, &'a [u8]), DecodeError> {
     Ok((encoding, body))
 }
 
+/// Least and greatest.
+fn range(values: impl Iterator<Item = i64>, first: i64) -> (i64, i64) {
+    values.fold((first, first), |(least, greatest), value| (least.min(value), greatest.max(value)))
+}
+
 fn encode_integers(values: &[i64], out: &mut Vec<u8>) {
     let first = values.first().copied().unwrap_or(0);
-    let step = values.get(1).map_or(0, |second| second.wrapping_sub(first));
-    let (mut plain, mut deltas, mut linear) = (0, 0, true);
-    let (mut least, mut greatest, mut previous) = (first, first, 0i64);
-    let (mut least_step, mut greatest_step) = (step, step);
-    for (row, &value) in values.iter().enumerate() {
-        let difference = value.wrapping_sub(previous);
-        plain += integer_length(value);
-        deltas += integer_length(difference);
-        if row > 0 {
-            linear &= difference == step;
-            least_step = least_step.min(difference);
-            greatest_step = greatest_step.max(difference);
-        }
-        least = least.min(value);
-        greatest = greatest.max(value);
-        previous = value;
-    }
-    if linear {
-        if step == 0 {
-            put(CONSTANT, integer_length(first), out);
-            write_integer(first, out);
-        } else {
-            put(LINEAR, integer_length(first) + integer_length(step), out);
-            write_integer(first, out);
-            write_integer(step, out);
-        }
+    let (least, greatest) = range(values.iter().copied(), first);
+    if least == greatest {
+        put(CONSTANT, integer_length(first), out);
+        write_integer(first, out);
         return;
     }
-    let span = greatest.wrapping_sub(least) as u64;
-    let width = (71 - span.leading_zeros() as usize) / 8;
-    let fixed = integer_length(least) + 1 + width * values.len();
-    let whole_bytes = [(fixed, FIXED), (plain, PLAIN), (deltas, DELTA)];
-    let (mut cheapest, whole_bytes) = whole_bytes.into_iter().min_by_key(|(cost, _)| *cost).expect("there are three");
-    let mut form = Form::WholeBytes(whole_bytes);
-    let mut offer = |cost: usize, offered: Form| {
-        if cost < cheapest {
-            (cheapest, form) = (cost, offered);
+    let step = |row: usize| values[row + 1].wrapping_sub(values[row]);
+    let steps = values.len() - 1;
+    let (least_step, greatest_step) = range((1..steps).map(step), step(0));
+    if least_step == greatest_step {
+        put(LINEAR, integer_length(first) + integer_length(least_step), out);
+        write_integer(first, out);
+        write_integer(least_step, out);
+        return;
+    }
+    let packed = packed::plan(values.len(), |row| values[row], least, greatest).map(|plan| (plan.cost, Form::Packed(plan)));
+    let differences = packed::plan(steps, step, least_step, greatest_step);
+    let differences = differences.map(|plan| (integer_length(first) + plan.cost, Form::PackedDelta(plan)));
+    let (mut cheapest, mut form) = packed.unwrap_or_else(|| whole_bytes(values, least, greatest));
+    let mut offer = |offered: Option<(usize, Form)>| {
+        if let Some(offered) = offered.filter(|(cost, _)| *cost < cheapest) {
+            (cheapest, form) = offered;
         }
+        cheapest
     };
-    if let Some(plan) = packed::plan(values.iter().copied(), least, greatest) {
-        offer(plan.cost, Form::Packed(plan));
-    }
-    if let Some(plan) = packed::plan(steps(values), least_step, greatest_step) {
-        offer(integer_length(first) + plan.cost, Form::PackedDelta(plan));
-    }
     // A dictionary takes a bit a row at least.
-    if cheapest > values.len() / 8 + 4
-        && let Some(known) = packed::dictionary(values)
-    {
-        let cost = packed::dictionary_cost(&known, values.len());
-        if cost < cheapest {
-            (cheapest, form) = (cost, Form::Dictionary(known));
-        }
+    if offer(differences) > values.len() / 8 + 4 {
+        let known = packed::dictionary(values);
+        offer(known.map(|known| (packed::dictionary_cost(&known, values.len()), Form::Dictionary(known))));
     }
-    let mut body = Vec::with_capacity(cheapest);
+    let mut body = Vec::with_capacity(cheapest + 8);
     let encoding = match form {
         Form::WholeBytes(FIXED) => {
+            let width = byte_width(least, greatest);
             write_integer(least, &mut body);
             body.push(width as u8);
             for value in values {
@@ -158,7 +147,7 @@ fn encode_integers(values: &[i64], out: &mut Vec<u8>) {
         }
         Form::PackedDelta(plan) => {
             write_integer(first, &mut body);
-            packed::encode(plan, steps(values), &mut body);
+            packed::encode(plan, (0..steps).map(step), &mut body);
             PACKED_DELTA
         }
         Form::Dictionary(known) => {
@@ -170,6 +159,25 @@ fn encode_integers(values: &[i64], out: &mut Vec<u8>) {
     out.extend_from_slice(&body);
 }
 
+/// Bytes that the offsets of values from the least take.
+fn byte_width(least: i64, greatest: i64) -> usize {
+    (71 - (greatest.wrapping_sub(least) as u64).leading_zeros() as usize) / 8
+}
+
+/// The shortest form in whole bytes.
+fn whole_bytes(values: &[i64], least: i64, greatest: i64) -> (usize, Form) {
+    let (mut plain, mut deltas, mut previous) = (0, 0, 0i64);
+    for value in values {
+        plain += integer_length(*value);
+        deltas += integer_length(value.wrapping_sub(previous));
+        previous = *value;
+    }
+    let fixed = integer_length(least) + 1 + byte_width(least, greatest) * values.len();
+    let shortest = [(fixed, FIXED), (plain, PLAIN), (deltas, DELTA)].into_iter().min_by_key(|(cost, _)| *cost);
+    let (cost, encoding) = shortest.expect("there are three");
+    (cost, Form::WholeBytes(encoding))
+}
+
 /// How a column is going to be stored.
 enum Form {
     /// One of the encodings 0, 1, 4.
@@ -177,11 +185,6 @@ enum Form {
     Packed(packed::Plan),
     PackedDelta(packed::Plan),
     Dictionary(Vec<i64>),
-}
-
-/// The difference of each value but the first to the one before it.
-fn steps(values: &[i64]) -> impl Iterator<Item = i64> + '_ {
-    values.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]))
 }
 
 fn decode_integers(encoding: u8, mut body: &[u8], rows: usize) -> Result<Vec<i64>, DecodeError> {
@@ -259,7 +262,8 @@ fn unpack<const WIDTH: usize>(packed: &[u8], least: i64) -> Vec<i64> {
         .collect()
 }
 
-fn encode_bytes(ends: &[usize], data: &[u8], out: &mut Vec<u8>) {
+/// Returns how many bytes of the strings were written as they are.
+fn encode_bytes(ends: &[usize], data: &[u8], out: &mut Vec<u8>) -> usize {
     let length = ends.first().copied().unwrap_or(0);
     let first = &data[..length];
     let mut lengths = Vec::with_capacity(ends.len());
@@ -274,13 +278,54 @@ fn encode_bytes(ends: &[usize], data: &[u8], out: &mut Vec<u8>) {
     if constant {
         put(CONSTANT_TEXT, length, out);
         out.extend_from_slice(first);
-        return;
+        return 0;
     }
-    let mut packed = Vec::new();
-    encode_integers(&lengths, &mut packed);
-    put(TEXT, packed.len() + data.len(), out);
-    out.extend_from_slice(&packed);
-    out.extend_from_slice(data);
+    let mut body = Vec::new();
+    if lengths.iter().all(|length| *length == 16) {
+        let half = |at: usize| data.chunks_exact(16).map(|value| integer(&value[at..at + 8])).collect::<Vec<i64>>();
+        encode_integers(&half(8), &mut body);
+        encode_integers(&half(0), &mut body);
+    } else if let Some((there, values)) = optional_integers(ends, data) {
+        encode_integers(&there, &mut body);
+        encode_integers(&values, &mut body);
+        put(OPTIONAL, body.len(), out);
+        out.extend_from_slice(&body);
+        return 0;
+    } else {
+        encode_integers(&lengths, &mut body);
+        put(TEXT, body.len() + data.len(), out);
+        out.extend_from_slice(&body);
+        out.extend_from_slice(data);
+        return data.len();
+    }
+    put(WIDE, body.len(), out);
+    out.extend_from_slice(&body);
+    0
+}
+
+fn integer(bytes: &[u8]) -> i64 {
+    i64::from_le_bytes(bytes.try_into().expect("eight bytes"))
+}
+
+/// Of a column of optional integers, whether each is there, and which it is; `None` of other columns.
+fn optional_integers(ends: &[usize], data: &[u8]) -> Option<(Vec<i64>, Vec<i64>)> {
+    let (mut there, mut values) = (Vec::with_capacity(ends.len()), Vec::with_capacity(ends.len()));
+    let (mut start, mut value) = (0, 0);
+    for &end in ends {
+        let (is_there, mut rest) = data[start..end].split_first()?;
+        match is_there {
+            0 => {}
+            2 => value = read_integer(&mut rest).ok()?,
+            _ => return None,
+        }
+        if !rest.is_empty() {
+            return None;
+        }
+        there.push(i64::from(is_there / 2));
+        values.push(value);
+        start = end;
+    }
+    Some((there, values))
 }
 
 fn decode_bytes(encoding: u8, body: &[u8], rows: usize) -> Result<Column, DecodeError> {
@@ -308,6 +353,31 @@ fn decode_bytes(encoding: u8, body: &[u8], rows: usize) -> Result<Column, Decode
             }
             Ok(Column::Bytes { ends, data: data.to_vec() })
         }
+        WIDE | OPTIONAL => {
+            let mut rest = body;
+            let mut half = || take_body(&mut rest).and_then(|(encoding, body)| decode_integers(encoding, body, rows));
+            let (one, other) = (half()?, half()?);
+            if !rest.is_empty() {
+                return Err(DecodeError::Malformed("bytes left over behind a column of integers"));
+            }
+            let (mut ends, mut data) = (Vec::with_capacity(rows), Vec::with_capacity(16 * rows));
+            for (one, other) in one.into_iter().zip(other) {
+                match (encoding, one) {
+                    (WIDE, upper) => {
+                        data.extend_from_slice(&other.to_le_bytes());
+                        data.extend_from_slice(&upper.to_le_bytes());
+                    }
+                    (_, 0) => data.push(0),
+                    (_, 1) => {
+                        data.push(2);
+                        write_integer(other, &mut data);
+                    }
+                    (_, there) => return Err(DecodeError::Invalid(there, "sign that there is a value")),
+                }
+                ends.push(data.len());
+            }
+            Ok(Column::Bytes { ends, data })
+        }
         other => Err(DecodeError::Invalid(i64::from(other), "encoding of a column of bytes")),
     }
 }
@@ -315,6 +385,7 @@ fn decode_bytes(encoding: u8, body: &[u8], rows: usize) -> Result<Column, Decode
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::row::Canonical;
     use proptest::prelude::*;
 
     fn column() -> impl Strategy<Value = Vec<i64>> {
@@ -333,6 +404,19 @@ mod tests {
         prop_oneof![runs, linear, walk]
     }
 
+    /// Texts, wide integers, optional integers, and mixtures of these.
+    fn texts() -> impl Strategy<Value = Vec<Vec<u8>>> {
+        let wide = prop_oneof![any::<i128>(), (-300i128..300)].prop_map(|value| value.to_le_bytes().to_vec());
+        let optional = prop::option::of(prop_oneof![any::<i64>(), -300i64..300]).prop_map(|value| {
+            let mut bytes = Vec::new();
+            value.write(&mut bytes);
+            bytes
+        });
+        let any = prop_oneof![Just(vec![7, 7]), Just(vec![2, 0x80, 0]), any::<Vec<u8>>(), wide.clone(), optional.clone()];
+        let column = |value: BoxedStrategy<Vec<u8>>| prop::collection::vec(value, 0..20);
+        prop_oneof![column(any.boxed()), column(wide.boxed()), column(optional.boxed())]
+    }
+
     proptest! {
         #[test]
         fn any_integers_come_back(values in column()) {
@@ -343,7 +427,7 @@ mod tests {
         }
 
         #[test]
-        fn any_texts_come_back(texts in prop::collection::vec(prop_oneof![Just(vec![7, 7]), any::<Vec<u8>>()], 0..20)) {
+        fn any_texts_come_back(texts in texts()) {
             let mut ends = Vec::new();
             let mut data = Vec::new();
             for text in &texts {
@@ -382,6 +466,22 @@ mod tests {
         assert_eq!(column(LINEAR, &[5, 4], 3), [Column::Integers(vec![-3, -1, 1])]);
         assert_eq!(column(FIXED, &[5, 2, 0, 0, 1, 1], 2), [Column::Integers(vec![-3, 254])]);
         assert_eq!(column(TEXT, &[FIXED, 8, 0, 1, 1, 2, 7, 8, 9], 2), [Column::Bytes { ends: vec![1, 3], data: vec![7, 8, 9] }]);
+    }
+
+    #[test]
+    fn sums_and_extremes_are_packed_like_other_integers() {
+        let bytes = |value: &dyn Fn(i64, &mut Vec<u8>)| {
+            let (mut ends, mut data, mut out) = (Vec::new(), Vec::new(), Vec::new());
+            for row in 0..1000 {
+                value(row * 7919 % 500, &mut data);
+                ends.push(data.len());
+            }
+            assert_eq!(encode(&[Column::Bytes { ends, data }], &mut out), 0, "nothing is left for LZ4");
+            out.len()
+        };
+        assert!(bytes(&|value, out| i128::from(value).write(out)) < 1150, "nine bits a sum, not sixteen bytes");
+        assert!(bytes(&|value, out| Some(value).write(out)) < 1150, "nine bits an extreme");
+        assert!(bytes(&|value, out| (value > 7).then_some(value).write(out)) < 1300, "and a bit where some are not there");
     }
 
     fn size(values: &[i64]) -> usize {

@@ -14,6 +14,8 @@ use crate::row::{DecodeError, read_integer, write_integer};
 const MAX_WIDTH: u32 = 56;
 const DOWN: u8 = 0x80;
 const DICTIONARY: usize = 256;
+/// About so many values of a column are looked at for the best width.
+const LOOKED_AT: usize = 1024;
 
 /// How a column is best packed, and in how many bytes, nearly.
 #[derive(Clone, Copy, Debug)]
@@ -28,17 +30,20 @@ fn bits(offset: u64) -> u32 {
     64 - offset.leading_zeros()
 }
 
-/// The cheapest way to pack `values`, of which `least` and `greatest` are the ends; `None` when they are too far apart.
-pub(super) fn plan(values: impl Iterator<Item = i64>, least: i64, greatest: i64) -> Option<Plan> {
+/// About the cheapest way to pack so many values, of which `least` and `greatest` are the ends; `None` when they are too
+/// far apart. Of many values some are looked at: what others need beyond is an exception.
+pub(super) fn plan(rows: usize, value: impl Fn(usize) -> i64, least: i64, greatest: i64) -> Option<Plan> {
     if bits(greatest.wrapping_sub(least) as u64) > MAX_WIDTH {
         return None;
     }
+    // Odd, as rows often come in pairs.
+    let stride = rows / LOOKED_AT | 1;
     // How many offsets need how many bits: upwards from the least, downwards from the greatest.
-    let (mut up, mut down, mut rows) = ([0usize; MAX_WIDTH as usize + 1], [0usize; MAX_WIDTH as usize + 1], 0);
-    for value in values {
-        up[bits(value.wrapping_sub(least) as u64) as usize] += 1;
-        down[bits(greatest.wrapping_sub(value) as u64) as usize] += 1;
-        rows += 1;
+    let (mut up, mut down) = ([0usize; MAX_WIDTH as usize + 1], [0usize; MAX_WIDTH as usize + 1]);
+    for row in (0..rows).step_by(stride) {
+        let value = value(row);
+        up[bits(value.wrapping_sub(least) as u64) as usize] += stride;
+        down[bits(greatest.wrapping_sub(value) as u64) as usize] += stride;
     }
     let (up, down) = (cheapest(&up, rows, least, false), cheapest(&down, rows, greatest, true));
     Some(if down.cost < up.cost { down } else { up })
@@ -72,7 +77,10 @@ impl BitWriter<'_> {
         self.pending |= value << self.count;
         self.count += width;
         let whole = self.count / 8;
-        self.out.extend_from_slice(&self.pending.to_le_bytes()[..whole as usize]);
+        // Eight bytes for the few that are whole: a copy of fixed length costs next to nothing.
+        let end = self.out.len() + whole as usize;
+        self.out.extend_from_slice(&self.pending.to_le_bytes());
+        self.out.truncate(end);
         self.pending >>= whole * 8;
         self.count -= whole * 8;
     }
@@ -256,7 +264,7 @@ mod tests {
         #[test]
         fn packed_values_come_back_at_nearly_the_cost_planned(values in values()) {
             let (least, greatest) = (*values.iter().min().unwrap(), *values.iter().max().unwrap());
-            let Some(plan) = plan(values.iter().copied(), least, greatest) else {
+            let Some(plan) = plan(values.len(), |row| values[row], least, greatest) else {
                 prop_assert!(bits(greatest.wrapping_sub(least) as u64) > MAX_WIDTH);
                 return Ok(());
             };
@@ -291,7 +299,7 @@ mod tests {
         let times: Vec<i64> =
             (0..10_000).map(|row| 1_577_836_800_000 - row * 7919 % 2000 - if row % 100 == 3 { 290_000 } else { 0 }).collect();
         let (least, greatest) = (*times.iter().min().unwrap(), *times.iter().max().unwrap());
-        let plan = plan(times.iter().copied(), least, greatest).unwrap();
+        let plan = plan(times.len(), |row| times[row], least, greatest).unwrap();
         assert_eq!((plan.down, plan.width), (true, 11));
         let mut bytes = Vec::new();
         encode(plan, times.iter().copied(), &mut bytes);

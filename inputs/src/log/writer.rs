@@ -291,16 +291,21 @@ impl LogWriter {
     ///
     /// # Errors
     /// As [`append_epoch`](Self::append_epoch), and when the log is of other records.
-    pub fn append_records<R: Record>(&mut self, epoch: Epoch, rows: &[(R, i64)]) -> Result<(), LogError> {
+    pub fn append_records<'a, R: Record + 'a>(
+        &mut self,
+        epoch: Epoch,
+        rows: impl ExactSizeIterator<Item = (&'a R, i64)>,
+    ) -> Result<(), LogError> {
         if self.header.stream == INPUT_STREAM {
             return Err(self.other_stream(R::NAME));
         }
         check_schema(&self.dir, &self.header, record_fingerprint::<R>())?;
-        self.begin(epoch, rows.len())?;
+        let count = rows.len();
+        self.begin(epoch, count)?;
         for (row, difference) in rows {
-            self.builder.row(epoch, RECORDS, R::FIELDS, *difference, |columns| row.push(columns))?;
+            self.builder.row(epoch, RECORDS, R::FIELDS, difference, |columns| row.push(columns))?;
         }
-        self.commit(epoch, rows.len())
+        self.commit(epoch, count)
     }
 
     /// Forces all to the disk and stores the index.

@@ -183,11 +183,11 @@ fn an_output_stream_holds_records_with_their_differences() {
     let header = Header::output::<Tick>("north", "alarm");
     let mut writer = LogWriter::create(dir.path(), header.clone(), Options::default()).unwrap();
     let row = |event_ms| Tick { timer: Timer::Dispatch, event_ms };
-    writer.append_records(1, &[(row(1), 1), (row(2), -3)]).unwrap();
-    writer.append_records::<Tick>(2, &[]).unwrap();
+    writer.append_records(1, [(&row(1), 1), (&row(2), -3)].into_iter()).unwrap();
+    writer.append_records::<Tick>(2, [].into_iter()).unwrap();
     assert!(matches!(writer.append_epoch(3, &[]), Err(LogError::Stream { .. })));
-    assert!(matches!(writer.append_records::<Measurement>(3, &[]), Err(LogError::Schema { .. })));
-    writer.append_records(4, &[(row(1), -1)]).unwrap();
+    assert!(matches!(writer.append_records::<Measurement>(3, [].into_iter()), Err(LogError::Schema { .. })));
+    writer.append_records(4, [(&row(1), -1)].into_iter()).unwrap();
     writer.close().unwrap();
     let reader = StreamReader::<Tick>::open(dir.path(), "alarm").unwrap();
     assert_eq!(*reader.header(), header);
