@@ -24,7 +24,7 @@ use crate::journal::{JournalMark, fingerprint};
 const MAGIC: &[u8; 8] = b"GFCHECK1";
 const HASH: usize = blake3::OUT_LEN;
 /// Form of operator states: one more whenever an operator saves something else.
-const STATE_FORM: u32 = 1;
+const STATE_FORM: u32 = 2;
 
 /// What one process saved after an epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -138,7 +138,7 @@ impl Follower {
     /// Begins to write, as the leader of `term`: what was kept, behind what the term before left; what that wrote and was
     /// not compared yet is compared now.
     pub(crate) fn lead(self, term: u64) -> Result<Journal, JournalError> {
-        let mut journal = Journal::resume(&self.region, &self.out, term, Some(&JournalMark::of(&self.chains)))?;
+        let mut journal = Journal::resume(&self.region, &self.out, term, Some(&JournalMark::of_chains(&self.chains)))?;
         for sealed in self.own.into_values().flatten() {
             journal.take(sealed);
         }

@@ -106,7 +106,7 @@ impl Chain {
     /// Chains of all streams where a mark left them.
     pub(crate) fn of_mark(mark: Option<&JournalMark>) -> BTreeMap<Stream, Self> {
         let chain = |stream: &Stream| {
-            let (rows, digest, last) = mark.and_then(|mark| mark.streams.get(stream.name()).copied()).unwrap_or_default();
+            let StreamMark { rows, digest, last, .. } = stream_mark(mark, *stream);
             Self { rows, digest: digest.into(), last, bytes: Vec::new() }
         };
         Stream::ALL.iter().map(|stream| (*stream, chain(stream))).collect()
@@ -131,6 +131,7 @@ impl Chain {
 trait StreamLog: Send {
     fn append(&mut self, epoch: Epoch, rows: &[(Output, i64)]) -> Result<(), LogError>;
     fn last_epoch(&self) -> Option<Epoch>;
+    fn position(&self) -> (u32, u64);
     fn sync(&mut self) -> Result<(), LogError>;
     fn close(self: Box<Self>) -> Result<(), LogError>;
 }
@@ -150,6 +151,10 @@ impl<R: Record + Send> StreamLog for TypedLog<R> {
         self.writer.last_epoch()
     }
 
+    fn position(&self) -> (u32, u64) {
+        self.writer.position()
+    }
+
     fn sync(&mut self) -> Result<(), LogError> {
         self.writer.sync()
     }
@@ -164,17 +169,18 @@ struct Write<'a> {
     dir: &'a Path,
     region: &'a str,
     stream: Stream,
-    term: Option<u64>,
+    /// The term, and how much of the log is known to be on the disk.
+    term: Option<(u64, (u32, u64))>,
 }
 
 impl WithRecord for Write<'_> {
     type Result = Result<Box<dyn StreamLog>, LogError>;
     fn with<R: Record + Send + 'static>(self, _: fn(R) -> Output, as_record: fn(&Output) -> Option<&R>) -> Self::Result {
         let header = Header::output::<R>(self.region, self.stream.name());
-        let options = Options { sync: Sync::OnClose, ..Options::default() };
+        let options = Options { sync: Sync::OnClose, forced: self.term.map(|(_, forced)| forced), ..Options::default() };
         let dir = self.dir.join(self.stream.name());
         let writer = match self.term {
-            Some(term) => LogWriter::open_term(&dir, term, header, options)?,
+            Some((term, _)) => LogWriter::open_term(&dir, term, header, options)?,
             None => LogWriter::create(&dir, header, options)?,
         };
         Ok(Box::new(TypedLog { writer, as_record }))
@@ -364,15 +370,40 @@ pub struct Journal {
 /// Where the digests of all streams stand after an epoch: part of a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalMark {
-    /// By stream: changes so far, chained digest, and the last epoch with changes.
-    pub streams: BTreeMap<String, (u64, [u8; 32], Option<Epoch>)>,
+    /// By stream.
+    pub streams: BTreeMap<String, StreamMark>,
+}
+
+/// Where the digest and the log of a stream stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamMark {
+    /// Changes so far.
+    pub rows: u64,
+    /// The chained digest.
+    pub digest: [u8; 32],
+    /// The last epoch with changes.
+    pub last: Option<Epoch>,
+    /// Segment and length of the log that were forced to the disk.
+    pub forced: (u32, u64),
+}
+
+fn stream_mark(mark: Option<&JournalMark>, stream: Stream) -> StreamMark {
+    mark.and_then(|mark| mark.streams.get(stream.name()).copied()).unwrap_or_default()
 }
 
 impl JournalMark {
-    /// Where chains stand.
-    pub(crate) fn of(chains: &BTreeMap<Stream, Chain>) -> Self {
-        let mark = |chain: &Chain| (chain.rows, *chain.digest.as_bytes(), chain.last);
-        Self { streams: chains.iter().map(|(stream, chain)| (stream.name().to_owned(), mark(chain))).collect() }
+    /// Where chains stand, and logs, of which all was forced to the disk.
+    fn of(chains: &BTreeMap<Stream, Chain>, logs: &BTreeMap<Stream, Box<dyn StreamLog>>) -> Self {
+        let mark = |(stream, chain): (&Stream, &Chain)| {
+            let forced = logs.get(stream).map_or((0, 0), |log| log.position());
+            (stream.name().to_owned(), StreamMark { rows: chain.rows, digest: *chain.digest.as_bytes(), last: chain.last, forced })
+        };
+        Self { streams: chains.iter().map(mark).collect() }
+    }
+
+    /// Where chains stand that have no logs of their own.
+    pub(crate) fn of_chains(chains: &BTreeMap<Stream, Chain>) -> Self {
+        Self::of(chains, &BTreeMap::new())
     }
 }
 
@@ -414,10 +445,11 @@ impl Journal {
 
     /// A journal that goes on in `out` behind `mark`, from the first epoch without one, as the leader of `term`.
     ///
-    /// What the logs hold behind the mark was written before a crash. It is made again: compared, not appended.
+    /// What the logs hold behind the mark was written before a crash. It is made again: compared, not appended. Damage there
+    /// is what a power failure left of it, and is cut off.
     ///
     /// # Errors
-    /// When the logs cannot be written, are damaged, or end before the mark.
+    /// When the logs cannot be written, are damaged before the mark, or end before it.
     pub fn resume(region: &str, out: &Path, term: u64, mark: Option<&JournalMark>) -> Result<Self, JournalError> {
         let digests = out.join(DIGESTS);
         // It told of a run that ended; this one has not.
@@ -430,7 +462,8 @@ impl Journal {
         let chains = Chain::of_mark(mark);
         let (mut logs, mut written) = (BTreeMap::new(), BTreeMap::new());
         for (stream, chain) in &chains {
-            let log = stream.with_record(Write { dir: out, region, stream: *stream, term: Some(term) })?;
+            let term = Some((term, stream_mark(mark, *stream).forced));
+            let log = stream.with_record(Write { dir: out, region, stream: *stream, term })?;
             if let Some(epoch) = chain.last.filter(|last| log.last_epoch() < Some(*last)) {
                 return Err(JournalError::Behind { path: out.join(stream.name()), last: log.last_epoch(), epoch });
             }
@@ -450,7 +483,7 @@ impl Journal {
             return Err(failed);
         }
         self.logs.values_mut().try_for_each(|log| log.sync())?;
-        Ok(JournalMark::of(&self.chains))
+        Ok(JournalMark::of(&self.chains, &self.logs))
     }
 
     /// Whether what was taken could be kept so far.

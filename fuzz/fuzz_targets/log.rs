@@ -26,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
 
     // What was read can be written, and reads the same.
     let again = tempfile::tempdir().expect("a temporary directory");
-    let options = Options { segment_bytes: 1000, sync: Sync::Never };
+    let options = Options { segment_bytes: 1000, sync: Sync::Never, forced: None };
     let mut writer = LogWriter::create(again.path(), Header::input("fuzz"), options).expect("an empty directory");
     for batch in &batches {
         let rows: Vec<Input> = batch.iter().map(|(_, row)| row).collect();

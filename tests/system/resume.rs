@@ -128,6 +128,28 @@ fn a_run_that_dies_between_two_steps_goes_on_as_if_it_had_not() {
 }
 
 #[test]
+fn zeros_that_a_power_cut_left_behind_the_last_checkpoint_are_made_again() {
+    let dir = scratch();
+    let (log, straight) = (dir.path().join("log"), dir.path().join("straight"));
+    record_demo(&log, 8, 7);
+    replay_into(&log, &straight, workers(1));
+    for (every, lost) in [("100", 9), ("100", 200), ("10000", 5_000)] {
+        let state = dir.path().join(format!("{every}-{lost}"));
+        let more = ["--until-end", "--workers", "1", "--checkpoint-every", every, "--fail-at", "output-appended:1200"];
+        assert!(!command(&log, &state, &more).output().expect("the binary is built").status.success());
+        let window = state.join("out").join("window");
+        let segment = files(&window).into_keys().find(|path| path.extension().is_some_and(|kind| kind == "gfl")).expect("it was begun");
+        let mut bytes = std::fs::read(window.join(&segment)).expect("it can be read");
+        let from = bytes.len() - lost;
+        bytes[from..].fill(0);
+        std::fs::write(window.join(&segment), &bytes).expect("it can be written");
+        let summary = finish(&log, &state, &["--until-end", "--workers", "1"]);
+        assert_eq!(summary["resumed_from"].is_null(), every == "10000");
+        assert_same_bytes(&straight, &state.join("out"), &format!("{lost} bytes lost"));
+    }
+}
+
+#[test]
 fn a_log_that_grew_is_gone_on_with_by_any_number_of_workers() {
     let dir = scratch();
     let (whole, log) = (dir.path().join("whole"), dir.path().join("log"));

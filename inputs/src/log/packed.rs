@@ -37,7 +37,7 @@ pub(super) fn plan(rows: usize, value: impl Fn(usize) -> i64, least: i64, greate
         return None;
     }
     // Odd, as rows often come in pairs.
-    let stride = rows / LOOKED_AT | 1;
+    let stride = (rows / LOOKED_AT) | 1;
     // How many offsets need how many bits: upwards from the least, downwards from the greatest.
     let (mut up, mut down) = ([0usize; MAX_WIDTH as usize + 1], [0usize; MAX_WIDTH as usize + 1]);
     for row in (0..rows).step_by(stride) {

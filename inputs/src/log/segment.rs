@@ -115,6 +115,11 @@ impl Segment {
         Ok(changed)
     }
 
+    /// All that follows, as a torn end.
+    pub(super) fn rest(&self) -> Torn {
+        Torn { segment: self.header.number, offset: self.position, bytes: self.length - self.position, epoch: None }
+    }
+
     /// Damage at `offset`.
     pub(super) fn damage(&self, offset: u64, what: impl Into<String>) -> LogError {
         LogError::Damage { segment: self.header.number, offset, epoch: self.last, what: what.into() }

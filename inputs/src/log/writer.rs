@@ -37,11 +37,14 @@ pub struct Options {
     pub segment_bytes: u64,
     /// When data is forced to the disk.
     pub sync: Sync,
+    /// Segment and length that are known to have been forced there. Damage behind that is what a power failure left of writes
+    /// under way: it is cut off like a torn end. Without, damage is an error wherever it lies.
+    pub forced: Option<(u32, u64)>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, sync: Sync::EveryEpoch }
+        Self { segment_bytes: 64 << 20, sync: Sync::EveryEpoch, forced: None }
     }
 }
 
@@ -197,9 +200,15 @@ impl LogWriter {
         let mut last_index = SegmentIndex::new(&segment.header)?;
         let mut scratch = Vec::new();
         let torn = loop {
-            match segment.step_whole(&mut scratch)? {
-                Step::Epoch(frames) => last_index.note_frames(&frames),
-                Step::End(torn) => break torn,
+            let place = (segment.position, segment.last, segment.link);
+            match segment.step_whole(&mut scratch) {
+                Ok(Step::Epoch(frames)) => last_index.note_frames(&frames),
+                Ok(Step::End(torn)) => break torn,
+                Err(LogError::Damage { .. }) if options.forced.is_some_and(|forced| (number, place.0) >= forced) => {
+                    (segment.position, segment.last, segment.link) = place;
+                    break Some(segment.rest());
+                }
+                Err(error) => return Err(error),
             }
         };
         let path = layout.path(number);

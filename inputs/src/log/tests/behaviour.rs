@@ -42,7 +42,7 @@ proptest! {
     #[test]
     fn any_rows_of_any_kind_come_back(epochs in epochs(), segment_bytes in 0u64..2000) {
         let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), &epochs, Options { segment_bytes, sync: Sync::Never });
+        write(dir.path(), &epochs, Options { segment_bytes, ..SMALL });
         let outcome = read(dir.path());
         prop_assert!(outcome.error.is_none() && outcome.torn.is_none());
         prop_assert_eq!(outcome.epochs, epochs);
@@ -148,7 +148,7 @@ fn a_reader_goes_on_when_the_log_grows() {
 #[test]
 fn reading_starts_at_an_epoch_whatever_the_index_says() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let options = Options { segment_bytes: 3 << 20, sync: Sync::Never };
+    let options = Options { segment_bytes: 3 << 20, ..SMALL };
     let random = |epoch: u64, row: u32| {
         // Without a pattern that a column could be packed by.
         let mixed = (epoch * 65_599 + u64::from(row)).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -298,3 +298,36 @@ fn sequences_must_be_complete_and_in_order() {
         assert_eq!(read(dir.path()).error.is_none(), good, "{order:?}");
     }
 }
+
+#[test]
+fn damage_behind_what_was_forced_to_the_disk_is_cut_off_and_before_it_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = sample();
+    write(dir.path(), &whole, Options { segment_bytes: 1 << 20, ..SMALL });
+    let ends = ends(dir.path());
+    let path = segment(dir.path(), 1);
+    let bytes = fs::read(&path).unwrap();
+    let open = |forced| LogWriter::open_append(dir.path(), Options { segment_bytes: 1 << 20, forced, ..SMALL });
+    for (known, forced) in ends.iter().enumerate().take(ends.len() - 1) {
+        for at in (forced.1 as usize + 1..bytes.len()).step_by(37) {
+            let mut damaged = bytes.clone();
+            // As a file system leaves blocks that it had made room for and not written.
+            damaged[at..].fill(0);
+            fs::write(&path, &damaged).unwrap();
+            let mut writer = open(Some(*forced)).unwrap();
+            let complete = ends.iter().filter(|(_, end)| *end <= at as u64).count();
+            let kept = writer.last_epoch().and_then(|last| whole.iter().position(|(epoch, _)| *epoch == last)).unwrap() + 1;
+            assert!(kept >= complete && kept > known && writer.cut().is_some(), "zeros from byte {at} on");
+            for (epoch, rows) in &whole[kept..] {
+                writer.append_epoch(*epoch, rows).unwrap();
+            }
+            writer.close().unwrap();
+            assert_eq!(fs::read(&path).unwrap(), bytes, "zeros from byte {at} on");
+        }
+        let mut damaged = bytes.clone();
+        damaged[forced.1 as usize - 1] ^= 1;
+        fs::write(&path, &damaged).unwrap();
+        assert!(matches!(open(Some(*forced)), Err(LogError::Damage { .. })), "what had been forced must be whole");
+        assert!(matches!(open(None), Err(LogError::Damage { .. })));
+    }
+}

@@ -12,7 +12,7 @@ use crate::input::Input;
 use std::fs;
 
 /// Segments of a few hundred bytes, so that small tests roll.
-pub(super) const SMALL: Options = Options { segment_bytes: 900, sync: Sync::Never };
+pub(super) const SMALL: Options = Options { segment_bytes: 900, sync: Sync::Never, forced: None };
 
 /// Writes a log of the given epochs and closes it.
 pub(super) fn write(dir: &Path, epochs: &[(Epoch, Vec<Input>)], options: Options) {

@@ -80,7 +80,7 @@ fn readers_that_follow_a_writer_never_err_and_never_skip() {
     for seed in 0..4 {
         let dir = tempfile::tempdir().unwrap();
         // Both many small segments and one that grows.
-        let options = Options { segment_bytes: [1500, 1 << 20][seed as usize % 2], sync: Sync::Never };
+        let options = Options { segment_bytes: [1500, 1 << 20][seed as usize % 2], ..SMALL };
         LogWriter::create(dir.path(), Header::input("north"), options).unwrap();
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {

@@ -300,7 +300,7 @@ proptest! {
     fn any_interleaving_of_leaders_gives_the_epochs_of_those_that_led(events in prop::collection::vec(event(), 1..40), from in 0u64..60) {
         let out = tempfile::tempdir().unwrap();
         let log = out.path().join("alarm");
-        let options = Options { segment_bytes: 500, sync: Sync::Never };
+        let options = Options { segment_bytes: 500, ..SMALL };
         let open = |term| LogWriter::open_term(&log, term, Header::input("north"), options).unwrap();
         let mut leaders = vec![Some(open(0))];
         let mut model: Epochs = Vec::new();
