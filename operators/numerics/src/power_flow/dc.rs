@@ -5,7 +5,7 @@
 //! component covers the difference. Per unit and radians.
 
 use super::PowerFlowError;
-use super::schedule::{Schedule, references};
+use super::schedule::Schedule;
 use crate::case::{Case, CaseBranch};
 use crate::sparse::{Ldlt, Pattern};
 
@@ -34,7 +34,7 @@ pub struct DcPowerFlow {
 /// # Errors
 /// When a component has not exactly one reference bus, a branch no reactance, or the equations are singular.
 pub fn solve(case: &Case, model: Model) -> Result<DcPowerFlow, PowerFlowError> {
-    let schedule = Schedule::new(case, &super::Slack::Reference)?;
+    let schedule = Schedule::new(case, &case.components(), &super::Slack::Reference)?;
     let lines = case.branches.iter().map(|branch| {
         if branch.x == 0.0 {
             let (from, to) = (case.buses[branch.from].id, case.buses[branch.to].id);
@@ -54,8 +54,7 @@ pub fn solve(case: &Case, model: Model) -> Result<DcPowerFlow, PowerFlowError> {
         open[branch.from] += flow;
         open[branch.to] -= flow;
     }
-    let (references, _) = references(case, &case.components())?;
-    Ok(DcPowerFlow { slack: references.into_iter().map(|bus| (bus, open[bus])).collect(), va, flows })
+    Ok(DcPowerFlow { slack: schedule.references.iter().map(|&bus| (bus, open[bus])).collect(), va, flows })
 }
 
 /// Angles for a flat start of the AC power flow; branches without reactance carry nothing here.

@@ -7,12 +7,13 @@
 //! one's set point holds. After MATPOWER's conventions (manual, chapter 4).
 
 pub mod dc;
+mod network;
 mod newton;
 mod schedule;
 
-pub use newton::Cache;
+pub use network::Cache;
 
-use crate::admittance::{Admittance, BranchFlow, branch_flows};
+use crate::admittance::{BranchFlow, flows_at};
 use crate::case::Case;
 use gridflow_inputs::ids::BusId;
 use schedule::{Role, Schedule};
@@ -156,12 +157,12 @@ pub enum PowerFlowError {
 /// # Errors
 /// When the case has no power flow, or none was found; see [`PowerFlowError`].
 pub fn solve(case: &Case, options: &Options, cache: &mut Cache) -> Result<PowerFlow, PowerFlowError> {
-    let schedule = Schedule::new(case, &options.slack)?;
+    let network = cache.of(case);
+    let schedule = Schedule::new(case, &network.components, &options.slack)?;
     let (mut v, mut va) = start(case, &schedule, &options.start)?;
-    let admittance = Admittance::new(case);
-    let solution = newton::solve(case, &admittance, &schedule, options, cache, &mut v, &mut va)?;
+    let solution = newton::solve(case, network, &schedule, options, &mut v, &mut va)?;
     let (generator_p, generator_q) = schedule.outputs(case, &solution);
-    let flows = branch_flows(case, &v, &va);
+    let flows = flows_at(case, &network.ends, &solution.voltages);
     let loss = flows.iter().map(|flow| flow.p_from + flow.p_to).sum();
     Ok(PowerFlow {
         v,
