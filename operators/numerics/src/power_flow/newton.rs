@@ -87,6 +87,14 @@ pub(super) fn solve(
     }
 }
 
+/// Evaluates and factors the Jacobian at complex voltages, with 1 in `free` for what may move. An error is the bus whose
+/// equations are singular.
+pub(super) fn linearise(network: &mut Network, voltages: &[(f64, f64)], free: &[[f64; 2]]) -> Result<(), usize> {
+    let (mut p, mut q) = (vec![0.0; free.len()], vec![0.0; free.len()]);
+    evaluate(&network.admittance, voltages, free, &mut p, &mut q, &mut network.jacobian.blocks);
+    network.jacobian.factor(&network.admittance.pattern)
+}
+
 /// Of each bus 1 for what is unknown, 0 for what is held: angle, magnitude.
 fn free(roles: &[Role]) -> Vec<[f64; 2]> {
     let of = |role: &Role| match role {

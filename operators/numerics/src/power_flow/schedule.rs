@@ -145,10 +145,15 @@ impl Schedule {
         largest
     }
 
+    /// Active output of each unit, with what each reference bus adds to the schedule.
+    pub(super) fn active_outputs(&self, case: &Case, slack: &[f64]) -> Vec<f64> {
+        let units = case.generators.iter().zip(&self.generator_share);
+        units.map(|(unit, share)| unit.p + share * slack[self.reference[unit.bus]]).collect()
+    }
+
     /// Active and reactive output of each unit.
     pub(super) fn outputs(&self, case: &Case, solution: &Solution) -> (Vec<f64>, Vec<f64>) {
-        let p = case.generators.iter().zip(&self.generator_share);
-        let p = p.map(|(unit, share)| unit.p + share * solution.slack[self.reference[unit.bus]]).collect();
+        let p = self.active_outputs(case, &solution.slack);
         let n = case.buses.len();
         let (mut units, mut least, mut range) = (vec![0usize; n], vec![0.0; n], vec![0.0; n]);
         for unit in &case.generators {
