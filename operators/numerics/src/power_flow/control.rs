@@ -123,8 +123,8 @@ pub struct Position {
 pub struct Controlled {
     /// The solution; its iterations are those of all rounds.
     pub flow: PowerFlow,
-    /// The case with taps and shunts where they ended.
-    pub case: Case,
+    /// The case with taps and shunts where they ended; none when there are no controls of that kind.
+    pub case: Option<Case>,
     /// Buses at a reactive limit, ascending.
     pub limited: Vec<LimitedBus>,
     /// Each tap control.
@@ -157,7 +157,7 @@ struct Mover {
 pub fn solve(case: &Case, options: &Options, controls: &Controls, cache: &mut Cache) -> Result<Controlled, PowerFlowError> {
     check(case, controls)?;
     let ranges = ranges(case);
-    let mut case = case.clone();
+    let mut moving = (!(controls.taps.is_empty() && controls.shunts.is_empty())).then(|| case.clone());
     let mut options = options.clone();
     let mut buses = vec![Limited::default(); case.buses.len()];
     let mut taps = vec![Mover::default(); controls.taps.len()];
@@ -174,37 +174,40 @@ pub fn solve(case: &Case, options: &Options, controls: &Controls, cache: &mut Ca
                 },
             ))
         }));
-        let mut flow = solve_limited(&case, &options, &limits, cache)?;
+        let mut flow = solve_limited(moving.as_ref().unwrap_or(case), &options, &limits, cache)?;
         iterations += flow.iterations;
         let mut moved = None;
         if controls.reactive_limits {
-            moved = move_limits(&case, controls, &ranges, &flow, &mut buses);
+            moved = move_limits(case, controls, &ranges, &flow, &mut buses);
         }
-        if moved.is_none() && !(controls.taps.is_empty() && controls.shunts.is_empty()) {
+        if let (None, Some(case)) = (moved, &mut moving) {
             let free = Vec::from_iter(buses.iter().enumerate().map(|(bus, state)| match case.buses[bus].kind {
                 BusKind::Reference => [0.0, 0.0],
                 BusKind::Generator if state.bound.is_none() && ranges[bus].2 > 0 => [1.0, 0.0],
                 _ => [1.0, 1.0],
             }));
             let mut linear = Linear { voltages: rectangular(&flow.v, &flow.va), free, cache };
-            linear.prepare(&case)?;
-            moved = move_taps(controls, &flow, &mut linear, &mut case, &mut taps);
+            linear.prepare(case)?;
+            moved = move_taps(controls, &flow, &mut linear, case, &mut taps);
             if moved.is_none() {
-                moved = move_shunts(controls, &flow, &mut linear, &mut case, &mut shunts, &mut on);
+                moved = move_shunts(controls, &flow, &mut linear, case, &mut shunts, &mut on);
             }
         }
         let Some(bus) = moved else {
             flow.iterations = iterations;
             let limited = buses.iter().enumerate().filter_map(|(bus, state)| {
-                let beyond = returns(case_set_point(&case, bus), flow.v[bus], state.bound?, controls.hysteresis);
+                let beyond = returns(case_set_point(case, bus), flow.v[bus], state.bound?, controls.hysteresis);
                 Some(LimitedBus { bus, bound: state.bound?, switched_too_often: beyond })
             });
             let limited = limited.collect();
             let rest = |mover: &Mover| mover.rest.unwrap_or(Rest::Held);
-            let tap = |(control, mover): (&TapControl, &Mover)| Position { value: case.branches[control.branch].tap, rest: rest(mover) };
+            let tap = |(control, mover): (&TapControl, &Mover)| Position {
+                value: moving.as_ref().unwrap_or(case).branches[control.branch].tap,
+                rest: rest(mover),
+            };
             let taps = controls.taps.iter().zip(&taps).map(tap).collect();
             let shunts = on.iter().zip(&shunts).map(|(on, mover)| Position { value: f64::from(*on), rest: rest(mover) }).collect();
-            return Ok(Controlled { flow, case, limited, taps, shunts, rounds: round });
+            return Ok(Controlled { flow, case: moving, limited, taps, shunts, rounds: round });
         };
         if round == controls.max_rounds {
             return Err(PowerFlowError::Unsettled { rounds: round, bus: case.buses[bus].id });

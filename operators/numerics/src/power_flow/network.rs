@@ -160,3 +160,46 @@ impl Jacobian {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A · x by row.
+    fn multiplied(pattern: &Pattern, blocks: &[Block], x: &[[f64; 2]]) -> Vec<[f64; 2]> {
+        let row = |row: usize| {
+            pattern.slots(row).fold([0.0; 2], |sum, slot| {
+                let (block, x) = (blocks[slot], x[pattern.indices()[slot]]);
+                [sum[0] + block[0] * x[0] + block[1] * x[1], sum[1] + block[2] * x[0] + block[3] * x[1]]
+            })
+        };
+        (0..x.len()).map(row).collect()
+    }
+
+    #[test]
+    fn where_pivots_must_be_chosen_they_are_and_no_trace_is_left() {
+        let (pattern, _) = Pattern::from_places(2, 2, &[(0, 0), (0, 1), (1, 0), (1, 1)]);
+        let (sound, off) = ([5.0, 1.0, -1.0, 5.0], [1.0, 0.0, 0.0, 1.0]);
+        let mut jacobian = Jacobian::new(&pattern);
+        let expected = [[1.0, -2.0], [3.0, 0.5]];
+        let solved = |jacobian: &mut Jacobian, blocks: [Block; 4]| {
+            jacobian.blocks = blocks.to_vec();
+            jacobian.factor(&pattern).unwrap();
+            let mut x = multiplied(&pattern, &blocks, &expected);
+            jacobian.solve(&mut x);
+            x
+        };
+        let first = solved(&mut jacobian, [sound, off, off, sound]);
+        assert!(!jacobian.takes_pivots);
+        // Diagonal blocks that are singular, in a matrix that is not.
+        let singular = [0.0, 0.0, 0.0, 1e-9];
+        let pivoted = solved(&mut jacobian, [singular, off, off, singular]);
+        assert!(jacobian.takes_pivots);
+        for x in [&first, &pivoted] {
+            assert!(x.iter().flatten().zip(expected.iter().flatten()).all(|(a, b)| (a - b).abs() < 1e-9), "{x:?}");
+        }
+        assert_eq!(solved(&mut jacobian, [sound, off, off, sound]), first);
+        jacobian.blocks = vec![off; 4];
+        assert!(jacobian.factor(&pattern).is_err_and(|bus| bus < 2));
+    }
+}

@@ -5,7 +5,7 @@
 
 use crate::admittance::BranchFlow;
 use crate::case::{Case, CaseBus, Island};
-use crate::power_flow::control::{self, Controls};
+use crate::power_flow::control::{self, Controlled, Controls};
 use crate::power_flow::violations::{Violation, violations};
 use crate::power_flow::{self, Cache, Options, PowerFlow, PowerFlowError, dc};
 use gridflow_inputs::ids::{BranchId, GeneratorId};
@@ -95,7 +95,7 @@ impl State {
     /// Load of all islands that nothing energises, per unit.
     #[must_use]
     pub fn dead_load(&self) -> f64 {
-        self.islands.iter().filter(|island| island.reference.is_none()).map(|island| island.load).sum()
+        self.islands.iter().filter(|island| island.reference.is_none()).fold(0.0, |sum, island| sum + island.load)
     }
 
     /// What flows through a branch; none when it is not in service or dead.
@@ -130,27 +130,69 @@ impl Comparison {
     }
 }
 
+/// What of a case is energised, ready to be solved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Energised {
+    case: Case,
+    islands: Vec<Island>,
+}
+
+/// A solution of what is energised.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Solved {
+    /// Of the DC model.
+    Dc(PowerFlow),
+    /// Of the AC model.
+    Ac(Controlled),
+}
+
+impl Energised {
+    /// Of a case.
+    ///
+    /// # Errors
+    /// When nothing is.
+    pub fn new(case: &Case) -> Result<Self, WhatIfError> {
+        let (case, islands) = case.energised();
+        if case.buses.is_empty() { Err(WhatIfError::NothingEnergised) } else { Ok(Self { case, islands }) }
+    }
+
+    /// Solves it.
+    ///
+    /// # Errors
+    /// When it has no power flow.
+    pub fn solve(&self, model: &Model, cache: &mut Cache) -> Result<Solved, WhatIfError> {
+        Ok(match model {
+            Model::Dc => Solved::Dc(dc::solve_as_ac(&self.case, dc::Model::Exact)?),
+            Model::Ac(options, controls) => Solved::Ac(control::solve(&self.case, options, controls, cache)?),
+        })
+    }
+
+    /// What a solution means.
+    #[must_use]
+    pub fn state(self, solved: Solved) -> State {
+        let Self { case, islands } = self;
+        match solved {
+            Solved::Dc(flow) => {
+                let violations = violations(&case, &flow, true);
+                State { case, islands, flow, controlled: None, violations }
+            }
+            Solved::Ac(Controlled { flow, case: moved, limited, rounds, .. }) => {
+                let case = moved.unwrap_or(case);
+                let violations = violations(&case, &flow, false);
+                State { case, islands, flow, controlled: Some(ControlledState { limited, rounds }), violations }
+            }
+        }
+    }
+}
+
 /// Solves what of a case is energised.
 ///
 /// # Errors
 /// When nothing is, or it has no power flow.
 pub fn solve(case: &Case, model: &Model, cache: &mut Cache) -> Result<State, WhatIfError> {
-    let (case, islands) = case.energised();
-    if case.buses.is_empty() {
-        return Err(WhatIfError::NothingEnergised);
-    }
-    let (case, flow, controlled) = match model {
-        Model::Dc => {
-            let flow = dc::solve_as_ac(&case, dc::Model::Exact)?;
-            (case, flow, None)
-        }
-        Model::Ac(options, controls) => {
-            let found = control::solve(&case, options, controls, cache)?;
-            (found.case, found.flow, Some(ControlledState { limited: found.limited, rounds: found.rounds }))
-        }
-    };
-    let violations = violations(&case, &flow, *model == Model::Dc);
-    Ok(State { case, islands, flow, controlled, violations })
+    let energised = Energised::new(case)?;
+    let solved = energised.solve(model, cache)?;
+    Ok(energised.state(solved))
 }
 
 /// Applies a change to a case.
