@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +50,7 @@ def lightsim2grid(name):
     import numpy as np
     from lightsim2grid.network import init_from_matpower
 
+    warnings.simplefilter("ignore")  # it tells of shifts without taps, which both treat as MATPOWER does
     case = read(DATA / f"{name}.m")
     bus = case["bus"]
     model = init_from_matpower(case)

@@ -35,7 +35,7 @@ pub(crate) struct Solving {
     pub(crate) flat: bool,
     pub(crate) q_limits: bool,
     pub(crate) distributed_slack: bool,
-    pub(crate) fast_decoupled: bool,
+    pub(crate) method: Method,
 }
 
 impl Solving {
@@ -44,7 +44,7 @@ impl Solving {
             return Model::Dc;
         }
         let options = Options {
-            method: if self.fast_decoupled { Method::FastDecoupled } else { Method::Newton },
+            method: self.method,
             start: if self.flat { Start::Flat } else { Start::File },
             slack: if self.distributed_slack { Slack::Distributed } else { Slack::Reference },
             ..Options::default()

@@ -7,7 +7,7 @@ use gridflow::clock::Stopwatch;
 use gridflow::networks::Study;
 use gridflow::{EXIT_DONE, EXIT_VERIFICATION};
 use gridflow_numerics::power_flow::violations::loading;
-use gridflow_numerics::power_flow::{Cache, PowerFlowError};
+use gridflow_numerics::power_flow::{Cache, Method, PowerFlowError};
 use gridflow_numerics::what_if::{Energised, Model, State, WhatIfError};
 use serde_json::json;
 
@@ -24,7 +24,7 @@ pub(crate) struct PowerFlowArguments {
     #[arg(value_name = "CASE")]
     case: PathBuf,
     /// DC model: angles and active power alone.
-    #[arg(long, conflicts_with_all = ["flat", "q_limits", "distributed_slack", "fast_decoupled"])]
+    #[arg(long, conflicts_with_all = ["flat", "q_limits", "distributed_slack", "fast_decoupled", "sweep"])]
     dc: bool,
     /// Start at magnitude 1 and the angles of the DC model instead of the file's start values.
     #[arg(long)]
@@ -38,6 +38,9 @@ pub(crate) struct PowerFlowArguments {
     /// Fast decoupled iteration (XB) instead of Newton's.
     #[arg(long, conflicts_with = "distributed_slack")]
     fast_decoupled: bool,
+    /// Backward/forward sweep instead of Newton's method: radial networks without generator buses.
+    #[arg(long, conflicts_with_all = ["distributed_slack", "fast_decoupled"])]
+    sweep: bool,
     /// Solve again so many times with the symbolic analysis kept; `seconds_solve` is then their median.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     repeat: Option<u32>,
@@ -70,8 +73,13 @@ fn timed(study: &Study, model: &Model, repeat: Option<u32>) -> Result<(State, f6
 
 pub(crate) fn run(arguments: &PowerFlowArguments) -> Result<i32, Failed> {
     let study = grid::read(&arguments.case)?;
-    let PowerFlowArguments { dc, flat, q_limits, distributed_slack, fast_decoupled, .. } = *arguments;
-    let model = Solving { dc, flat, q_limits, distributed_slack, fast_decoupled }.model();
+    let PowerFlowArguments { dc, flat, q_limits, distributed_slack, fast_decoupled, sweep, .. } = *arguments;
+    let method = match (fast_decoupled, sweep) {
+        (true, _) => Method::FastDecoupled,
+        (_, true) => Method::Sweep,
+        _ => Method::Newton,
+    };
+    let model = Solving { dc, flat, q_limits, distributed_slack, method }.model();
     match timed(&study, &model, arguments.repeat) {
         Ok((state, seconds)) => {
             if arguments.json {

@@ -7,8 +7,8 @@ use gridflow::clock::Stopwatch;
 use gridflow::{EXIT_DONE, EXIT_VERIFICATION};
 use gridflow_inputs::ids::{BranchId, GeneratorId};
 use gridflow_numerics::case::CaseBranch;
-use gridflow_numerics::power_flow::Cache;
 use gridflow_numerics::power_flow::violations::{Violation, loading};
+use gridflow_numerics::power_flow::{Cache, Method};
 use gridflow_numerics::what_if::{Change, Comparison, State, WhatIfError, compare};
 use serde_json::{Value, json};
 
@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &WhatIfArguments) -> Result<i32, Failed> {
     };
     let study = grid::read(&arguments.case)?;
     let WhatIfArguments { dc, q_limits, distributed_slack, .. } = *arguments;
-    let model = Solving { dc, flat: false, q_limits, distributed_slack, fast_decoupled: false }.model();
+    let model = Solving { dc, flat: false, q_limits, distributed_slack, method: Method::Newton }.model();
     let clock = Stopwatch::start();
     let found = match compare(&study.case, &change, &model, &mut Cache::new()) {
         Ok(found) => found,

@@ -60,7 +60,8 @@ pub(super) fn solve(
     }
 }
 
-fn injections(admittance: &Admittance, voltages: &[(f64, f64)]) -> (Vec<f64>, Vec<f64>) {
+/// Active and reactive injections of all buses.
+pub(super) fn injections(admittance: &Admittance, voltages: &[(f64, f64)]) -> (Vec<f64>, Vec<f64>) {
     let of = |bus: usize| {
         let (own, mut p, mut q) = (voltages[bus], 0.0, 0.0);
         for slot in admittance.pattern.slots(bus) {

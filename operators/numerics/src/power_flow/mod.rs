@@ -2,7 +2,7 @@
 //!
 //! By default as the file says it: its start values and bus types, one slack at the reference bus, no reactive limits, no
 //! controls, at most 50 Newton iterations to a mismatch of 10⁻⁸ per unit. Options add a flat start, a given start, a
-//! slack spread over the units and a fast decoupled iteration; [`control`] adds reactive limits, taps and shunts. Each component needs exactly one reference bus; several components are solved
+//! slack spread over the units, a fast decoupled iteration and a sweep for radial networks; [`control`] adds reactive limits, taps and shunts. Each component needs exactly one reference bus; several components are solved
 //! together. A generator bus without a unit counts as a load bus; where units of a bus disagree about its voltage the last
 //! one's set point holds. After MATPOWER's conventions (manual, chapter 4).
 
@@ -12,6 +12,7 @@ mod fast_decoupled;
 mod network;
 mod newton;
 mod schedule;
+mod sweep;
 pub mod violations;
 
 pub use network::Cache;
@@ -59,6 +60,9 @@ pub enum Method {
     /// Fast decoupled (XB): two constant matrices, more and cheaper iterations of two half-steps each. The slack must be at
     /// the reference bus.
     FastDecoupled,
+    /// Backward/forward sweep: radial networks whose only held voltage is that of the reference bus. Many iterations of next to
+    /// no work.
+    Sweep,
 }
 
 /// How to solve.
@@ -193,6 +197,7 @@ fn solve_limited(case: &Case, options: &Options, limits: &[(usize, f64)], cache:
     let solution = match options.method {
         Method::Newton => newton::solve(case, network, &schedule, options, &mut v, &mut va)?,
         Method::FastDecoupled => fast_decoupled::solve(case, network, &schedule, options, &mut v, &mut va)?,
+        Method::Sweep => sweep::solve(case, network, &schedule, options, &mut v, &mut va)?,
     };
     let (generator_p, generator_q) = schedule.outputs(case, &solution);
     let flows = flows_at(case, &network.ends, &solution.voltages);

@@ -180,6 +180,50 @@ fn controls_that_make_no_sense_are_refused_and_rounds_end() {
     assert_eq!(short.unwrap_err(), PowerFlowError::Unsettled { rounds: 1, bus: case.buses[8].id });
 }
 
+/// A made-up radial network: feeders of a hundred buses with laterals, a transformer with tap and shift at the head of each, its
+/// `from` side at the reference bus in every second one.
+fn radial(buses: usize) -> Case {
+    let (mut bus, mut branch) = (String::new(), String::new());
+    for k in 0..buses {
+        let (kind, p, q) = if k == 0 { (3, 0.0, 0.0) } else { (1, 3.0 / buses as f64, 1.5 / buses as f64) };
+        bus += &format!("{} {kind} {p} {q} 0 {} 1 1 0 12.66 1 1.1 0.9;\n", k + 1, if k % 50 == 20 { 0.05 } else { 0.0 });
+        if k == 0 {
+            continue;
+        }
+        let (head, lateral) = (k % 100 == 1, k % 10 == 0);
+        let parent = if head { 0 } else { k - if lateral { 7 } else { 1 } };
+        let (from, to) = if head && k % 200 == 1 { (k, parent) } else { (parent, k) };
+        let (r, x) = (0.3 * (1.0 + (k % 7) as f64 * 0.1), 0.25 * (1.0 + (k % 5) as f64 * 0.1));
+        let (ratio, shift) = if head { (0.98, 30) } else { (0.0, 0) };
+        branch += &format!("{} {} {r} {x} 0.0001 0 0 0 {ratio} {shift} 1 -360 360;\n", from + 1, to + 1);
+    }
+    let gen_row = "mpc.gen = [1 0 0 100 -100 1.02 100 1 200 0];";
+    let text = format!(
+        "function mpc = radial\nmpc.version = '2';\nmpc.baseMVA = 100;\nmpc.bus = [\n{bus}];\n{gen_row}\nmpc.branch = [\n{branch}];\n"
+    );
+    let file = gridflow_inputs::matpower::read("radial.m", &text).unwrap_or_else(|error| panic!("{error}"));
+    Case::new(100.0, &file.network).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn a_sweep_arrives_where_newton_does_on_radial_networks_and_is_refused_elsewhere() {
+    for buses in [2, 33, 1000] {
+        let case = radial(buses);
+        let newton = plain(&case);
+        let sweep = Options { method: Method::Sweep, ..Options::default() };
+        let found = solve(&case, &sweep, &mut Cache::new()).unwrap_or_else(|error| panic!("{buses}: {error}"));
+        assert!(found.mismatch <= 1e-8);
+        assert!(distance(&found.v, &newton.v) < 1e-6 && distance(&found.va, &newton.va) < 1e-6, "{buses}");
+        assert!((found.loss - newton.loss).abs() < 1e-6 && distance(&found.generator_p, &newton.generator_p) < 1e-6);
+        let mut heavy = case.clone();
+        heavy.loads.iter_mut().for_each(|load| load.p *= 1e4);
+        assert!(matches!(solve(&heavy, &sweep, &mut Cache::new()), Err(PowerFlowError::Diverged { .. })));
+        let mut meshed = case.clone();
+        meshed.branches.push(case.branches[0].clone());
+        assert!(matches!(solve(&meshed, &sweep, &mut Cache::new()), Err(PowerFlowError::Given(_))));
+    }
+}
+
 #[test]
 fn the_fast_decoupled_iteration_arrives_where_newton_does() {
     for name in ["pglib_opf_case14_ieee", "pglib_opf_case118_ieee", "case1354pegase", "case_ACTIVSg2000", "case9241pegase"] {
