@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use gridflow_inputs::ids::BranchId;
 use gridflow_inputs::network_file::NetworkFile;
 use gridflow_inputs::{matpower, rts_gmlc};
+use gridflow_numerics::case::{Case, CaseError, MergeError, MergedBus, merge_zero_impedance};
 
 /// Why a network cannot be read; the message names file, line and column where there are any.
 #[derive(Debug, thiserror::Error)]
@@ -25,13 +27,70 @@ pub enum NetworkError {
     /// The file is wrong.
     #[error(transparent)]
     Parse(#[from] gridflow_inputs::table::ParseError),
+    /// A branch without impedance, where buses keep their numbers and none can be merged with another.
+    #[error("{}: branch {branch} has no impedance (r = x = 0): give it one, or merge its two buses", path.display())]
+    ZeroImpedance {
+        /// The path.
+        path: PathBuf,
+        /// Row of the branch table.
+        branch: BranchId,
+    },
+    /// A branch without impedance whose ends cannot be one bus.
+    #[error("{}: {source}", path.display())]
+    Merge {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: MergeError,
+    },
+    /// The rows make no sense together.
+    #[error("{}: {source}", path.display())]
+    Case {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: CaseError,
+    },
 }
 
-/// Reads the network at `path`.
+/// A network file ready for a study: branches without impedance are gone, their ends one bus.
+#[derive(Clone, Debug)]
+pub struct Study {
+    /// The file as merged.
+    pub file: NetworkFile,
+    /// Its network on dense indices.
+    pub case: Case,
+    /// Buses that became a part of another.
+    pub merged: Vec<MergedBus>,
+}
+
+/// Reads the network at `path` for a study.
+///
+/// # Errors
+/// When it cannot be read, is wrong, or is no case.
+pub fn study(path: &Path) -> Result<Study, NetworkError> {
+    let mut file = read_file(path)?;
+    let (network, merged) = merge_zero_impedance(file.base_power.mva(), std::mem::take(&mut file.network))
+        .map_err(|source| NetworkError::Merge { path: path.to_owned(), source })?;
+    file.network = network;
+    let case = Case::new(file.base_power.mva(), &file.network).map_err(|source| NetworkError::Case { path: path.to_owned(), source })?;
+    Ok(Study { file, case, merged })
+}
+
+/// Reads the network at `path` to be recorded; each of its branches has an impedance.
 ///
 /// # Errors
 /// When it cannot be read or is wrong.
 pub fn read(path: &Path) -> Result<NetworkFile, NetworkError> {
+    let file = read_file(path)?;
+    let bare = |branch: &&gridflow_inputs::network::Branch| branch.r_pu.get() == 0.0 && branch.x_pu.get() == 0.0;
+    match file.network.branches.iter().find(bare) {
+        Some(branch) => Err(NetworkError::ZeroImpedance { path: path.to_owned(), branch: branch.id }),
+        None => Ok(file),
+    }
+}
+
+fn read_file(path: &Path) -> Result<NetworkFile, NetworkError> {
     if path.is_dir() {
         if !path.join("bus.csv").exists() {
             return Err(NetworkError::Unknown { path: path.to_owned() });

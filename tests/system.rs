@@ -22,3 +22,5 @@ mod real_networks;
 mod resume;
 #[path = "system/standby.rs"]
 mod standby;
+#[path = "system/studies.rs"]
+mod studies;

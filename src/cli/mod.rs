@@ -4,13 +4,16 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod demo;
+mod grid;
 mod import;
 mod inspect;
 mod output;
+mod power_flow;
 mod replay;
 mod report;
 mod run;
 mod simulate;
+mod what_if;
 mod workload;
 
 use std::sync::Arc;
@@ -46,6 +49,10 @@ enum Command {
     Inspect(inspect::InspectArguments),
     /// Checks a network (and historian exports) and turns them into a log.
     Import(import::ImportArguments),
+    /// Solves the power flow of a network file: voltages, flows, losses, limits broken.
+    PowerFlow(power_flow::PowerFlowArguments),
+    /// Compares a network before and after branches open, units trip, loads grow.
+    WhatIf(what_if::WhatIfArguments),
     /// Writes the streaming benchmark's workload W1: readings of 100,000 meters as they arrive.
     Workload(workload::WorkloadArguments),
 }
@@ -102,6 +109,8 @@ pub(crate) fn run() -> i32 {
         Command::Run(arguments) => run::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
+        Command::PowerFlow(arguments) => power_flow::run(&arguments),
+        Command::WhatIf(arguments) => what_if::run(&arguments),
         Command::Workload(arguments) => workload::run(&arguments),
     };
     match result {

@@ -184,9 +184,6 @@ impl<'a> Builder<'a> {
         for (row, id) in self.rows("branch", &BRANCH, true)?.into_iter().zip(1u32..) {
             let (from, to, isolated) = self.ends(&row)?;
             let (r_pu, x_pu) = (row.real(2)?, row.real(3)?);
-            if r_pu == Real::ZERO && x_pu == Real::ZERO {
-                return Err(row.error(2, "r and x are both 0: a branch needs an impedance"));
-            }
             let ratio = row.real(8)?;
             if ratio.get() < 0.0 {
                 return Err(row.error(8, format!("ratio is negative: {}", ratio.get())));

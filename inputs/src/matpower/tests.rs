@@ -124,7 +124,6 @@ fn what_is_wrong_is_named_by_line_column_and_expectation() {
     assert_eq!(refusal("mpc.branch", "mpc.twig"), file("the case has no field branch"));
     assert_eq!(refusal("mpc.gen ", "mpc.generators "), file("the case has no field gen"));
     assert_eq!(refusal("mpc.baseMVA", "mpc.base"), file("the case has no field baseMVA"));
-    assert_eq!(refusal("0.01 0.1 0.02", "0 0 0.02"), at(17, 7, "row 1 of branch: r and x are both 0: a branch needs an impedance"));
     assert_eq!(refusal("7 8 0.01", "7 7 0.01"), at(17, 5, "row 1 of branch: both ends are bus 7"));
     assert_eq!(
         refusal("2 100 0 3 0.01", "2 100 0 4 0.01"),

@@ -87,13 +87,37 @@ pub struct BranchFlow {
 /// When there are fewer voltages than buses.
 #[must_use]
 pub fn branch_flows(case: &Case, v: &[f64], va: &[f64]) -> Vec<BranchFlow> {
-    let flow = |branch: &CaseBranch| {
-        let [from, to] = ends(branch);
-        let (v_from, v_to, angle) = (v[branch.from], v[branch.to], va[branch.from] - va[branch.to]);
-        let (from, to) = (from.power(v_from, v_to, angle), to.power(v_to, v_from, -angle));
-        BranchFlow { p_from: from.p, q_from: from.q, p_to: to.p, q_to: to.q }
+    let ends = Vec::from_iter(case.branches.iter().map(ends));
+    flows_at(case, &ends, &rectangular(v, va))
+}
+
+/// Complex voltages (real, imaginary part) of magnitudes and angles.
+#[must_use]
+pub fn rectangular(v: &[f64], va: &[f64]) -> Vec<(f64, f64)> {
+    let of = |(v, va): (&f64, &f64)| {
+        let (sin, cos) = libm::sincos(*va);
+        (v * cos, v * sin)
     };
-    case.branches.iter().map(flow).collect()
+    v.iter().zip(va).map(of).collect()
+}
+
+/// Flows of all branches of a case, of their `ends`, at complex voltages.
+///
+/// # Panics
+/// When there are fewer voltages than buses.
+#[must_use]
+pub fn flows_at(case: &Case, ends: &[[End; 2]], voltages: &[(f64, f64)]) -> Vec<BranchFlow> {
+    let leaving = |end: &End, own: (f64, f64), other: (f64, f64)| {
+        let square = own.0 * own.0 + own.1 * own.1;
+        let (cos, sin) = (own.0 * other.0 + own.1 * other.1, own.1 * other.0 - own.0 * other.1);
+        (end.g_own * square + (end.g_other * cos + end.b_other * sin), -end.b_own * square + (end.g_other * sin - end.b_other * cos))
+    };
+    let flow = |(branch, [from, to]): (&CaseBranch, &[End; 2])| {
+        let (at_from, at_to) = (voltages[branch.from], voltages[branch.to]);
+        let ((p_from, q_from), (p_to, q_to)) = (leaving(from, at_from, at_to), leaving(to, at_to, at_from));
+        BranchFlow { p_from, q_from, p_to, q_to }
+    };
+    case.branches.iter().zip(ends).map(flow).collect()
 }
 
 /// The admittance matrix by row. Its pattern is symmetric, so that `pattern.column(i)` are also the columns of row i.
@@ -107,6 +131,8 @@ pub struct Admittance {
     pub b: Vec<f64>,
     /// Slot of each bus's own admittance.
     pub diagonal: Vec<usize>,
+    /// Slots of each branch: from-from, from-to, to-from, to-to.
+    branch_slots: Vec<[usize; 4]>,
 }
 
 impl Admittance {
@@ -120,20 +146,31 @@ impl Admittance {
             places.extend([(branch.from, branch.from), (branch.to, branch.from), (branch.from, branch.to), (branch.to, branch.to)]);
         }
         let (pattern, slots) = Pattern::from_places(n, n, &places);
-        let (mut g, mut b) = (vec![0.0; pattern.len()], vec![0.0; pattern.len()]);
-        for (bus, slot) in case.buses.iter().zip(&slots) {
-            g[*slot] += bus.g;
-            b[*slot] += bus.b;
+        let values = vec![0.0; pattern.len()];
+        let branch_slots = slots[n..].chunks_exact(4).map(|slots| [slots[0], slots[1], slots[2], slots[3]]).collect();
+        let mut admittance = Self { pattern, g: values.clone(), b: values, diagonal: slots[..n].to_vec(), branch_slots };
+        admittance.refill(case, &Vec::from_iter(case.branches.iter().map(ends)));
+        admittance
+    }
+
+    /// Takes the values of another case with the same buses and the same ends of branches; the same bits as a new matrix.
+    ///
+    /// # Panics
+    /// When there are fewer buses or ends than in the case this was made of.
+    pub fn refill(&mut self, case: &Case, ends: &[[End; 2]]) {
+        self.g.fill(0.0);
+        self.b.fill(0.0);
+        for (bus, slot) in case.buses.iter().zip(&self.diagonal) {
+            self.g[*slot] += bus.g;
+            self.b[*slot] += bus.b;
         }
-        for (branch, slots) in case.branches.iter().zip(slots[n..].chunks_exact(4)) {
-            let [from, to] = ends(branch);
+        for ([from, to], slots) in ends.iter().zip(&self.branch_slots) {
             let values = [(from.g_own, from.b_own), (from.g_other, from.b_other), (to.g_other, to.b_other), (to.g_own, to.b_own)];
             for (slot, (conductance, susceptance)) in slots.iter().zip(values) {
-                g[*slot] += conductance;
-                b[*slot] += susceptance;
+                self.g[*slot] += conductance;
+                self.b[*slot] += susceptance;
             }
         }
-        Self { pattern, g, b, diagonal: slots[..n].to_vec() }
     }
 
     /// Active and reactive injections of all buses at magnitudes `v` and angles `va`:

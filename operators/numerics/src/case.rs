@@ -5,12 +5,16 @@
 //! each bus's base voltage. Signs: injections positive into the bus.
 
 mod build;
+mod islands;
 mod measurement;
+mod merge;
 #[cfg(test)]
 mod tests;
 
 pub use build::CaseError;
+pub use islands::Island;
 pub use measurement::{CaseMeasurement, MeasurementKind};
+pub use merge::{MergeError, MergedBus, merge_zero_impedance};
 
 use gridflow_inputs::ids::{BranchId, BusId, DcLineId, GeneratorId, LoadId, StorageId, ZoneId};
 use gridflow_inputs::network::{BusKind, LoadClass};

@@ -12,3 +12,4 @@ pub mod shedding;
 pub mod sparse;
 pub mod statistics;
 pub mod storage;
+pub mod what_if;

@@ -1,6 +1,6 @@
 //! What becomes a case and what is refused, on a network of two connected buses and an isolated one.
 
-use super::{Case, CaseError, Cost};
+use super::{Case, CaseError, Cost, MergedBus, merge_zero_impedance};
 use gridflow_inputs::ids::{BranchId, BusId, GeneratorId, LoadId, ShuntId, StorageId, ZoneId};
 use gridflow_inputs::network::{Branch, Bus, BusKind, Fuel, Generator, Load, LoadClass, Network, Shunt, Storage};
 use gridflow_inputs::row::Real;
@@ -183,4 +183,66 @@ fn what_makes_no_sense_is_refused_by_name() {
     for base in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         assert!(matches!(Case::new(base, &network()), Err(CaseError::BasePower(_))));
     }
+}
+
+#[test]
+fn branches_without_impedance_make_their_ends_one_bus() {
+    let mut rows = network();
+    rows.buses.extend([bus(12, BusKind::Load), bus(3, BusKind::Load)]);
+    // 9-12 and 12-4 have none, 3-12 has; between 9 and 4 lies one that has, too.
+    rows.branches.extend([branch(4, 9, 12), branch(5, 12, 4), branch(6, 3, 12)]);
+    for index in [3, 4] {
+        (rows.branches[index].r_pu, rows.branches[index].x_pu) = (Real::ZERO, Real::ZERO);
+    }
+    rows.branches[3].b_pu = real(0.02);
+    rows.buses[0].v_min_pu = real(0.95);
+    let (merged, buses) = merge_zero_impedance(100.0, rows.clone()).unwrap();
+    let one = |bus| MergedBus { bus: BusId(bus), into: BusId(4) };
+    assert_eq!(buses, [one(9), one(12)]);
+    let case = Case::new(100.0, &merged).unwrap();
+    assert_eq!(Vec::from_iter(case.buses.iter().map(|bus| (bus.id.0, bus.kind))), [(3, BusKind::Load), (4, BusKind::Reference)]);
+    assert_eq!(Vec::from_iter(case.branches.iter().map(|branch| (branch.id.0, branch.from, branch.to))), [(6, 0, 1)]);
+    // Both shunts of bus 9 and the charging of branch 4.
+    assert!((case.buses[1].b - 0.12).abs() < 1e-12 && case.buses[1].v_min == 0.95);
+    assert_eq!((case.loads[0].bus, case.storages[0].bus, case.generators[0].bus), (1, 1, 1));
+    rows.branches.reverse();
+    rows.buses.reverse();
+    assert_eq!(merge_zero_impedance(100.0, rows.clone()).map(|(merged, _)| Case::new(100.0, &merged).unwrap()).unwrap(), case);
+
+    let refused = |change: fn(&mut Network)| {
+        let mut rows = network();
+        (rows.branches[2].r_pu, rows.branches[2].x_pu) = (Real::ZERO, Real::ZERO);
+        change(&mut rows);
+        merge_zero_impedance(100.0, rows).unwrap_err().to_string()
+    };
+    assert!(refused(|rows| rows.buses[0].base_voltage = MicroVolts(5)).contains("two base voltages"));
+    assert!(refused(|rows| rows.branches[2].tap_ratio = real(0.9)).contains("branch 1 from bus 9 to bus 4 has a tap"));
+    assert!(refused(|rows| rows.branches[1].tap_ratio = real(0.9)).contains("branch 3 from bus 4 to bus 9"));
+    let (same, none) = merge_zero_impedance(100.0, network()).unwrap();
+    assert_eq!((same, none), (network(), vec![]));
+}
+
+#[test]
+fn what_is_energised_has_a_reference_and_the_rest_is_told() {
+    let mut rows = network();
+    rows.buses.extend([1, 2, 3, 20].map(|id| bus(id, BusKind::Load)));
+    // 1-2 with two units at 2 and a smaller one at 1; 3 alone with a unit that can give nothing; 20 alone with a load.
+    rows.branches.push(branch(8, 2, 1));
+    rows.generators.extend([generator(3, 1), generator(4, 2), generator(5, 2), generator(6, 3)]);
+    rows.generators[2].p_max = MilliWatts(100_000_000_000);
+    (rows.generators[5].p_min, rows.generators[5].p_max) = (MilliWatts(-50_000_000_000), MilliWatts(0));
+    rows.loads.push(load(20, 20));
+    let case = Case::new(100.0, &rows).unwrap();
+    let (energised, islands) = case.energised();
+    let told = Vec::from_iter(islands.iter().map(|island| (island.buses[0].0, island.buses.len(), island.reference.map(|bus| bus.0))));
+    assert_eq!(told, [(1, 2, Some(2)), (3, 1, None), (4, 2, Some(4)), (20, 1, None)]);
+    assert_eq!((islands[0].generation, islands[3].load), (1.5, 0.1));
+    assert_eq!(Vec::from_iter(energised.buses.iter().map(|bus| bus.id.0)), [1, 2, 4, 9]);
+    assert_eq!(
+        Vec::from_iter(energised.generators.iter().map(|unit| (unit.id.0, energised.buses[unit.bus].id.0))),
+        [(2, 4), (3, 1), (4, 2), (5, 2)]
+    );
+    assert_eq!((energised.buses[1].kind, energised.buses[0].kind), (BusKind::Reference, BusKind::Load));
+    assert_eq!(energised.loads.len(), 1);
+    assert_eq!(energised.energised().0, energised);
 }

@@ -4,8 +4,9 @@
 //! `b = x/(r² + x²)` ignores taps and shifts. Bus conductances draw their power at magnitude 1. The reference bus of each
 //! component covers the difference. Per unit and radians.
 
-use super::PowerFlowError;
-use super::schedule::{Schedule, references};
+use super::schedule::Schedule;
+use super::{PowerFlow, PowerFlowError};
+use crate::admittance::BranchFlow;
 use crate::case::{Case, CaseBranch};
 use crate::sparse::{Ldlt, Pattern};
 
@@ -34,7 +35,7 @@ pub struct DcPowerFlow {
 /// # Errors
 /// When a component has not exactly one reference bus, a branch no reactance, or the equations are singular.
 pub fn solve(case: &Case, model: Model) -> Result<DcPowerFlow, PowerFlowError> {
-    let schedule = Schedule::new(case, &super::Slack::Reference)?;
+    let schedule = Schedule::new(case, &case.components(), &super::Slack::Reference)?;
     let lines = case.branches.iter().map(|branch| {
         if branch.x == 0.0 {
             let (from, to) = (case.buses[branch.from].id, case.buses[branch.to].id);
@@ -54,8 +55,43 @@ pub fn solve(case: &Case, model: Model) -> Result<DcPowerFlow, PowerFlowError> {
         open[branch.from] += flow;
         open[branch.to] -= flow;
     }
-    let (references, _) = references(case, &case.components())?;
-    Ok(DcPowerFlow { slack: references.into_iter().map(|bus| (bus, open[bus])).collect(), va, flows })
+    Ok(DcPowerFlow { slack: schedule.references.iter().map(|&bus| (bus, open[bus])).collect(), va, flows })
+}
+
+/// Solves the DC power flow and gives it in the form of an AC one: magnitudes 1, no reactive power, no losses; what the
+/// reference buses cover is shared by their units in proportion to `p_max`.
+///
+/// # Errors
+/// As [`solve`].
+pub fn solve_as_ac(case: &Case, model: Model) -> Result<PowerFlow, PowerFlowError> {
+    let found = solve(case, model)?;
+    let schedule = Schedule::new(case, &case.components(), &super::Slack::Reference)?;
+    let n = case.buses.len();
+    let (mut p, mut slack) = (schedule.p.clone(), vec![0.0; n]);
+    for &(bus, added) in &found.slack {
+        p[bus] += added;
+        slack[bus] = added;
+    }
+    // What is left open at the other buses, of which rounding is all.
+    let mut open = Vec::from_iter(case.buses.iter().zip(&p).map(|(bus, p)| bus.g - p));
+    for (branch, flow) in case.branches.iter().zip(&found.flows) {
+        open[branch.from] += flow;
+        open[branch.to] -= flow;
+    }
+    let flow = |p: &f64| BranchFlow { p_from: *p, q_from: 0.0, p_to: -p, q_to: 0.0 };
+    Ok(PowerFlow {
+        v: vec![1.0; n],
+        va: found.va,
+        q: vec![0.0; n],
+        generator_p: schedule.active_outputs(case, &slack),
+        generator_q: vec![0.0; case.generators.len()],
+        flows: found.flows.iter().map(flow).collect(),
+        loss: 0.0,
+        slack: found.slack,
+        iterations: 0,
+        mismatch: open.iter().fold(0.0, |largest: f64, left| largest.max(left.abs())),
+        p,
+    })
 }
 
 /// Angles for a flat start of the AC power flow; branches without reactance carry nothing here.

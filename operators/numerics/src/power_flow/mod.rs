@@ -1,18 +1,23 @@
 //! AC power flow: voltages of all buses from scheduled injections and voltage set points.
 //!
 //! By default as the file says it: its start values and bus types, one slack at the reference bus, no reactive limits, no
-//! controls, at most 50 Newton iterations to a mismatch of 10⁻⁸ per unit. Options add a flat start, a given start and a
-//! slack spread over the units. Each component needs exactly one reference bus; several components are solved
+//! controls, at most 50 Newton iterations to a mismatch of 10⁻⁸ per unit. Options add a flat start, a given start, a
+//! slack spread over the units, a fast decoupled iteration and a sweep for radial networks; [`control`] adds reactive limits, taps and shunts. Each component needs exactly one reference bus; several components are solved
 //! together. A generator bus without a unit counts as a load bus; where units of a bus disagree about its voltage the last
 //! one's set point holds. After MATPOWER's conventions (manual, chapter 4).
 
+pub mod control;
 pub mod dc;
+mod fast_decoupled;
+mod network;
 mod newton;
 mod schedule;
+mod sweep;
+pub mod violations;
 
-pub use newton::Cache;
+pub use network::Cache;
 
-use crate::admittance::{Admittance, BranchFlow, branch_flows};
+use crate::admittance::{BranchFlow, flows_at};
 use crate::case::Case;
 use gridflow_inputs::ids::BusId;
 use schedule::{Role, Schedule};
@@ -46,22 +51,38 @@ pub enum Slack {
     Weighted(Vec<f64>),
 }
 
+/// How to get from the start to the solution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// Newton's method.
+    #[default]
+    Newton,
+    /// Fast decoupled (XB): two constant matrices, more and cheaper iterations of two half-steps each. The slack must be at
+    /// the reference bus.
+    FastDecoupled,
+    /// Backward/forward sweep: radial networks whose only held voltage is that of the reference bus. Many iterations of next to
+    /// no work.
+    Sweep,
+}
+
 /// How to solve.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
+    /// How to iterate.
+    pub method: Method,
     /// Where to start.
     pub start: Start,
     /// Who covers the difference.
     pub slack: Slack,
     /// Largest mismatch of a solution, per unit.
     pub tolerance: f64,
-    /// Newton iterations before giving up.
+    /// Iterations before giving up.
     pub max_iterations: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { start: Start::File, slack: Slack::Reference, tolerance: 1e-8, max_iterations: 50 }
+        Self { method: Method::Newton, start: Start::File, slack: Slack::Reference, tolerance: 1e-8, max_iterations: 50 }
     }
 }
 
@@ -87,7 +108,7 @@ pub struct PowerFlow {
     pub loss: f64,
     /// Of each component its reference bus and what was added to the schedule there.
     pub slack: Vec<(usize, f64)>,
-    /// Newton iterations.
+    /// Iterations.
     pub iterations: usize,
     /// Largest mismatch left.
     pub mismatch: f64,
@@ -97,7 +118,7 @@ pub struct PowerFlow {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PowerFlowError {
     /// A component has no reference bus.
-    #[error("the component of bus {bus} ({buses} buses) has no reference bus")]
+    #[error("the component of bus {bus} (buses: {buses}) has no reference bus: give one of its buses type 3")]
     NoReference {
         /// Its lowest bus.
         bus: BusId,
@@ -105,7 +126,7 @@ pub enum PowerFlowError {
         buses: usize,
     },
     /// A component has several reference buses.
-    #[error("buses {first} and {second} are connected and both reference")]
+    #[error("buses {first} and {second} are connected and both reference (type 3): make one of them type 2")]
     SeveralReferences {
         /// The one.
         first: BusId,
@@ -128,6 +149,14 @@ pub enum PowerFlowError {
         from: BusId,
         /// Its `to` bus.
         to: BusId,
+    },
+    /// Outer loops were still moving when their rounds were up.
+    #[error("limits, taps and shunts did not settle in {rounds} rounds, in the last at bus {bus}; allow more rounds or wider deadbands")]
+    Unsettled {
+        /// Rounds done.
+        rounds: usize,
+        /// Where something moved last.
+        bus: BusId,
     },
     /// The equations leave a voltage open, or contradict each other.
     #[error("after {iterations} iterations the equations at bus {bus} are singular")]
@@ -156,12 +185,22 @@ pub enum PowerFlowError {
 /// # Errors
 /// When the case has no power flow, or none was found; see [`PowerFlowError`].
 pub fn solve(case: &Case, options: &Options, cache: &mut Cache) -> Result<PowerFlow, PowerFlowError> {
-    let schedule = Schedule::new(case, &options.slack)?;
+    solve_limited(case, options, &[], cache)
+}
+
+/// As [`solve`], with the buses of `limits` at that reactive output of their units in place of their voltage.
+fn solve_limited(case: &Case, options: &Options, limits: &[(usize, f64)], cache: &mut Cache) -> Result<PowerFlow, PowerFlowError> {
+    let network = cache.of(case);
+    let mut schedule = Schedule::new(case, &network.components, &options.slack)?;
+    limits.iter().for_each(|&(bus, q)| schedule.limit(bus, q));
     let (mut v, mut va) = start(case, &schedule, &options.start)?;
-    let admittance = Admittance::new(case);
-    let solution = newton::solve(case, &admittance, &schedule, options, cache, &mut v, &mut va)?;
+    let solution = match options.method {
+        Method::Newton => newton::solve(case, network, &schedule, options, &mut v, &mut va)?,
+        Method::FastDecoupled => fast_decoupled::solve(case, network, &schedule, options, &mut v, &mut va)?,
+        Method::Sweep => sweep::solve(case, network, &schedule, options, &mut v, &mut va)?,
+    };
     let (generator_p, generator_q) = schedule.outputs(case, &solution);
-    let flows = branch_flows(case, &v, &va);
+    let flows = flows_at(case, &network.ends, &solution.voltages);
     let loss = flows.iter().map(|flow| flow.p_from + flow.p_to).sum();
     Ok(PowerFlow {
         v,

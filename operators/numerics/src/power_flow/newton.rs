@@ -1,123 +1,20 @@
-//! Newton's method on the polar power-flow equations, with a sparse Jacobian.
+//! Newton's method on the polar power-flow equations.
 //!
-//! Unknowns: angles of all but reference buses, relative magnitudes of load buses, in the same order as their equations, so
-//! that the Jacobian's pattern is symmetric. A distributed slack adds one unknown and one equation (the reference
-//! bus's active balance) per component; they are eliminated as a border, which leaves pattern and factor untouched.
+//! Unknowns are angles and logarithms of magnitudes; the Jacobian is a matrix of 2 × 2 blocks on the pattern of the
+//! admittance matrix. A distributed slack adds one unknown and one equation (the reference bus's active balance) per
+//! component; they are eliminated as a border, which leaves pattern and factor untouched.
 
+use super::network::Network;
 use super::schedule::{Role, Schedule};
 use super::{Options, PowerFlowError};
-use crate::admittance::Admittance;
+use crate::admittance::{Admittance, rectangular};
 use crate::case::Case;
-use crate::sparse::{Lu, Pattern};
+use crate::sparse::Block;
 
-const NONE: usize = usize::MAX;
-
-/// The symbolic part of earlier solves. May change the speed of a solve, never a bit of it.
-#[derive(Clone, Debug, Default)]
-pub struct Cache(Option<Structure>);
-
-impl Cache {
-    /// An empty cache.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-}
-
-/// What depends on the pattern of the network and the roles of its buses alone.
-#[derive(Clone, Debug)]
-struct Structure {
-    network: Pattern,
-    roles: Vec<Role>,
-    /// Unknown (and equation) of each bus's angle and magnitude, or none.
-    angle: Vec<usize>,
-    magnitude: Vec<usize>,
-    unknowns: usize,
-    /// Jacobian slots of each entry of the admittance matrix: ∂P/∂θ, ∂P/∂V, ∂Q/∂θ, ∂Q/∂V, or none.
-    slots: Vec<[usize; 4]>,
-    values: usize,
-    lu: Lu,
-}
-
-impl Structure {
-    fn new(network: &Pattern, roles: &[Role]) -> Self {
-        let (mut angle, mut magnitude) = (vec![NONE; roles.len()], vec![NONE; roles.len()]);
-        let mut unknowns = 0;
-        for (bus, role) in roles.iter().enumerate() {
-            if *role != Role::Reference {
-                angle[bus] = unknowns;
-                unknowns += 1;
-            }
-            if *role == Role::Load {
-                magnitude[bus] = unknowns;
-                unknowns += 1;
-            }
-        }
-        let mut places = Vec::new();
-        let mut slots = vec![[NONE; 4]; network.len()];
-        for i in 0..roles.len() {
-            for slot in network.slots(i) {
-                let k = network.indices()[slot];
-                let four = [(angle[i], angle[k]), (angle[i], magnitude[k]), (magnitude[i], angle[k]), (magnitude[i], magnitude[k])];
-                for (part, (row, column)) in four.into_iter().enumerate() {
-                    if row != NONE && column != NONE {
-                        slots[slot][part] = places.len();
-                        places.push((row, column));
-                    }
-                }
-            }
-        }
-        let (jacobian, slot_of) = Pattern::from_places(unknowns, unknowns, &places);
-        for place in slots.iter_mut().flatten().filter(|place| **place != NONE) {
-            *place = slot_of[*place];
-        }
-        let lu = Lu::analyze(&jacobian);
-        Self { network: network.clone(), roles: roles.to_vec(), angle, magnitude, unknowns, slots, values: jacobian.len(), lu }
-    }
-
-    /// Fills the Jacobian, of injections `p` and `q` at magnitudes `v` and rotors (sin, cos).
-    fn jacobian(&self, admittance: &Admittance, v: &[f64], rotors: &[(f64, f64)], p: &[f64], q: &[f64]) -> Vec<f64> {
-        let mut values = vec![0.0; self.values];
-        for i in 0..v.len() {
-            for slot in self.network.slots(i) {
-                let k = self.network.indices()[slot];
-                let derivatives = if k == i {
-                    let (g, b) = (admittance.g[slot] * v[i] * v[i], admittance.b[slot] * v[i] * v[i]);
-                    [-q[i] - b, p[i] + g, p[i] - g, q[i] - b]
-                } else {
-                    let (active, reactive) = admittance.term(slot, rotors[i], rotors[k]);
-                    let (active, reactive) = (v[i] * v[k] * active, v[i] * v[k] * reactive);
-                    [reactive, active, -active, reactive]
-                };
-                for (place, derivative) in self.slots[slot].iter().zip(derivatives) {
-                    if *place != NONE {
-                        values[*place] = derivative;
-                    }
-                }
-            }
-        }
-        values
-    }
-
-    /// Change of the active injection of the reference bus `i` with a step of the unknowns.
-    fn reference_row(&self, admittance: &Admittance, v: &[f64], rotors: &[(f64, f64)], i: usize, step: &[f64]) -> f64 {
-        let mut change = 0.0;
-        for slot in self.network.slots(i) {
-            let k = self.network.indices()[slot];
-            let (active, reactive) = admittance.term(slot, rotors[i], rotors[k]);
-            if k != i && self.angle[k] != NONE {
-                change += v[i] * v[k] * reactive * step[self.angle[k]];
-            }
-            if k != i && self.magnitude[k] != NONE {
-                change += v[i] * v[k] * active * step[self.magnitude[k]];
-            }
-        }
-        change
-    }
-}
-
-/// What the iteration arrives at, besides the voltages.
+/// What an iteration arrives at, besides magnitudes and angles.
 pub(super) struct Solution {
+    /// Complex voltages.
+    pub(super) voltages: Vec<(f64, f64)>,
     pub(super) p: Vec<f64>,
     pub(super) q: Vec<f64>,
     /// At each reference bus what its component adds to the schedule.
@@ -129,23 +26,22 @@ pub(super) struct Solution {
 /// Iterates from `v`, `va`, which receive the solution.
 pub(super) fn solve(
     case: &Case,
-    admittance: &Admittance,
+    network: &mut Network,
     schedule: &Schedule,
     options: &Options,
-    cache: &mut Cache,
     v: &mut [f64],
     va: &mut [f64],
 ) -> Result<Solution, PowerFlowError> {
-    if !cache.0.as_ref().is_some_and(|kept| kept.network == admittance.pattern && kept.roles == schedule.roles) {
-        cache.0 = Some(Structure::new(&admittance.pattern, &schedule.roles));
-    }
-    let structure = cache.0.as_mut().expect("it was just put there");
-    // Pivots chosen for another solve's values must not show in this one.
-    structure.lu.reset();
-    let mut slack = vec![0.0; v.len()];
+    let n = v.len();
+    let (admittance, jacobian) = (&network.admittance, &mut network.jacobian);
+    let free = free(&schedule.roles);
+    let (mut p, mut q) = (vec![0.0; n], vec![0.0; n]);
+    let mut slack = vec![0.0; n];
+    let mut step = vec![[0.0; 2]; n];
     let mut iterations = 0;
     loop {
-        let (p, q) = admittance.injections(v, va);
+        let voltages = rectangular(v, va);
+        evaluate(admittance, &voltages, &free, &mut p, &mut q, &mut jacobian.blocks);
         if !schedule.distributed {
             for &bus in &schedule.references {
                 slack[bus] = p[bus] - schedule.p[bus];
@@ -153,78 +49,100 @@ pub(super) fn solve(
         }
         let active = |bus: usize| p[bus] - schedule.p[bus] - schedule.share[bus] * slack[schedule.reference[bus]];
         let reactive = |bus: usize| q[bus] - schedule.q[bus];
-        let (mismatch, worst) = largest_mismatch(schedule, active, reactive);
+        let (mismatch, worst) = schedule.largest_mismatch(active, reactive);
         if mismatch <= options.tolerance {
-            return Ok(Solution { p, q, slack, iterations, mismatch });
+            return Ok(Solution { voltages, p, q, slack, iterations, mismatch });
         }
         if iterations == options.max_iterations || !mismatch.is_finite() {
             return Err(PowerFlowError::Diverged { iterations, mismatch, bus: case.buses[worst].id });
         }
-        let rotors = Vec::from_iter(va.iter().map(|angle| libm::sincos(*angle)));
-        let jacobian = structure.jacobian(admittance, v, &rotors, &p, &q);
-        if let Err(singular) = structure.lu.refactor(&jacobian) {
-            let at = |bus: &usize| structure.angle[*bus] == singular.column || structure.magnitude[*bus] == singular.column;
-            let bus = (0..v.len()).find(at).expect("every column belongs to a bus");
-            return Err(PowerFlowError::Singular { iterations, bus: case.buses[bus].id });
+        let singular = |bus: usize| PowerFlowError::Singular { iterations, bus: case.buses[bus].id };
+        jacobian.factor(&admittance.pattern).map_err(singular)?;
+        for (bus, (step, free)) in step.iter_mut().zip(&free).enumerate() {
+            *step = [-active(bus) * free[0], -reactive(bus) * free[1]];
         }
-        let mut step = vec![0.0; structure.unknowns];
-        for bus in 0..v.len() {
-            if structure.angle[bus] != NONE {
-                step[structure.angle[bus]] = -active(bus);
-            }
-            if structure.magnitude[bus] != NONE {
-                step[structure.magnitude[bus]] = -reactive(bus);
-            }
-        }
-        structure.lu.solve(&mut step);
+        jacobian.solve(&mut step);
         if schedule.distributed {
             // J step = -f + share λ and, at the reference, row · step = -f + share λ: one border per component.
-            let mut border = vec![0.0; structure.unknowns];
-            for bus in (0..v.len()).filter(|bus| structure.angle[*bus] != NONE) {
-                border[structure.angle[bus]] = schedule.share[bus];
-            }
-            structure.lu.solve(&mut border);
-            let mut change = vec![0.0; v.len()];
+            let mut border = Vec::from_iter(schedule.share.iter().zip(&free).map(|(share, free)| [share * free[0], 0.0]));
+            jacobian.solve(&mut border);
+            let mut change = vec![0.0; n];
             for &bus in &schedule.references {
-                let along = |step: &[f64]| structure.reference_row(admittance, v, &rotors, bus, step);
+                let along = |step: &[[f64; 2]]| reference_row(admittance, &voltages, bus, step);
                 change[bus] = (-active(bus) - along(&step)) / (along(&border) - schedule.share[bus]);
             }
-            for bus in 0..v.len() {
-                for unknown in [structure.angle[bus], structure.magnitude[bus]] {
-                    if unknown != NONE {
-                        step[unknown] += border[unknown] * change[schedule.reference[bus]];
-                    }
-                }
+            for (bus, (step, border)) in step.iter_mut().zip(&border).enumerate() {
+                let change = change[schedule.reference[bus]];
+                *step = [step[0] + border[0] * change, step[1] + border[1] * change];
             }
             for &bus in &schedule.references {
                 slack[bus] += change[bus];
             }
         }
-        for bus in 0..v.len() {
-            if structure.angle[bus] != NONE {
-                va[bus] += step[structure.angle[bus]];
-            }
-            if structure.magnitude[bus] != NONE {
-                v[bus] += v[bus] * step[structure.magnitude[bus]];
-            }
+        for ((v, va), step) in v.iter_mut().zip(va.iter_mut()).zip(&step) {
+            *va += step[0];
+            *v += *v * step[1];
         }
         iterations += 1;
     }
 }
 
-/// The largest mismatch and its bus, the lowest among equals; a value that is no number is the largest.
-fn largest_mismatch(schedule: &Schedule, active: impl Fn(usize) -> f64, reactive: impl Fn(usize) -> f64) -> (f64, usize) {
-    let mut largest = (0.0, 0);
-    for (bus, role) in schedule.roles.iter().enumerate() {
-        let reactive = if *role == Role::Load { reactive(bus).abs() } else { 0.0 };
-        for value in [active(bus).abs(), reactive] {
-            if value.is_nan() {
-                return (value, bus);
-            }
-            if value > largest.0 {
-                largest = (value, bus);
-            }
+/// Evaluates and factors the Jacobian at complex voltages, with 1 in `free` for what may move. An error is the bus whose
+/// equations are singular.
+pub(super) fn linearise(network: &mut Network, voltages: &[(f64, f64)], free: &[[f64; 2]]) -> Result<(), usize> {
+    let (mut p, mut q) = (vec![0.0; free.len()], vec![0.0; free.len()]);
+    evaluate(&network.admittance, voltages, free, &mut p, &mut q, &mut network.jacobian.blocks);
+    network.jacobian.factor(&network.admittance.pattern)
+}
+
+/// Of each bus 1 for what is unknown, 0 for what is held: angle, magnitude.
+fn free(roles: &[Role]) -> Vec<[f64; 2]> {
+    let of = |role: &Role| match role {
+        Role::Load => [1.0, 1.0],
+        Role::Generator => [1.0, 0.0],
+        Role::Reference => [0.0, 0.0],
+    };
+    roles.iter().map(of).collect()
+}
+
+/// Injections `p` and `q` at complex voltages, and in the same pass the blocks of the Jacobian there.
+fn evaluate(admittance: &Admittance, voltages: &[(f64, f64)], free: &[[f64; 2]], p: &mut [f64], q: &mut [f64], blocks: &mut [Block]) {
+    for (i, (own, [angle, magnitude])) in voltages.iter().zip(free).enumerate() {
+        let (mut active_sum, mut reactive_sum) = (0.0, 0.0);
+        let range = admittance.pattern.slots(i);
+        let entries = admittance.pattern.column(i).iter().zip(&admittance.g[range.clone()]).zip(&admittance.b[range.clone()]);
+        for (((k, g), b), block) in entries.zip(&mut blocks[range]) {
+            let (other, [angle_k, magnitude_k]) = (voltages[*k], free[*k]);
+            let (cos, sin) = (own.0 * other.0 + own.1 * other.1, own.1 * other.0 - own.0 * other.1);
+            let (active, reactive) = (g * cos + b * sin, g * sin - b * cos);
+            active_sum += active;
+            reactive_sum += reactive;
+            let (by_angle, by_magnitude) = ([reactive * angle_k, -active * angle_k], [active * magnitude_k, reactive * magnitude_k]);
+            *block = [angle * by_angle[0], angle * by_magnitude[0], magnitude * by_angle[1], magnitude * by_magnitude[1]];
         }
+        (p[i], q[i]) = (active_sum, reactive_sum);
+        let slot = admittance.diagonal[i];
+        let square = own.0 * own.0 + own.1 * own.1;
+        let (g, b) = (admittance.g[slot] * square, admittance.b[slot] * square);
+        let both = angle * magnitude;
+        blocks[slot] = [
+            angle * (-reactive_sum - b) + (1.0 - angle),
+            both * (active_sum + g),
+            both * (active_sum - g),
+            magnitude * (reactive_sum - b) + (1.0 - magnitude),
+        ];
     }
-    largest
+}
+
+/// Change of the active injection of the reference bus `i` with a step of the unknowns.
+fn reference_row(admittance: &Admittance, voltages: &[(f64, f64)], i: usize, step: &[[f64; 2]]) -> f64 {
+    let mut change = 0.0;
+    for slot in admittance.pattern.slots(i).filter(|slot| *slot != admittance.diagonal[i]) {
+        let k = admittance.pattern.indices()[slot];
+        let (own, other) = (voltages[i], voltages[k]);
+        let (cos, sin) = (own.0 * other.0 + own.1 * other.1, own.1 * other.0 - own.0 * other.1);
+        let (active, reactive) = (admittance.g[slot] * cos + admittance.b[slot] * sin, admittance.g[slot] * sin - admittance.b[slot] * cos);
+        change += reactive * step[k][0] + active * step[k][1];
+    }
+    change
 }

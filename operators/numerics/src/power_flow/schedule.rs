@@ -38,10 +38,12 @@ pub(super) struct Schedule {
     generator_share: Vec<f64>,
     /// Whether anything but reference buses takes part in the slack.
     pub(super) distributed: bool,
+    /// Reactive output of all units of a bus where a limit keeps it from holding its magnitude.
+    limited: Vec<Option<f64>>,
 }
 
 impl Schedule {
-    pub(super) fn new(case: &Case, slack: &Slack) -> Result<Self, PowerFlowError> {
+    pub(super) fn new(case: &Case, components: &[usize], slack: &Slack) -> Result<Self, PowerFlowError> {
         let n = case.buses.len();
         let mut roles = Vec::from_iter(case.buses.iter().map(|bus| match bus.kind {
             BusKind::Reference => Role::Reference,
@@ -66,12 +68,20 @@ impl Schedule {
             p[link.from] -= link.p;
             p[link.to] += link.p - link.loss - link.loss_ratio * link.p.abs();
         }
-        let components = case.components();
-        let (references, reference) = references(case, &components)?;
+        let (references, reference) = references(case, components)?;
+        let components = components.to_vec();
+        let (share, limited) = (vec![0.0; n], vec![None; n]);
         let mut schedule =
-            Self { roles, components, references, reference, p, q, v, share: vec![0.0; n], generator_share: vec![], distributed: false };
+            Self { roles, components, references, reference, p, q, v, share, generator_share: vec![], distributed: false, limited };
         schedule.take_shares(case, slack)?;
         Ok(schedule)
+    }
+
+    /// Lets a generator bus give the reactive output `q` in place of holding its magnitude.
+    pub(super) fn limit(&mut self, bus: usize, q: f64) {
+        self.roles[bus] = Role::Load;
+        self.q[bus] += q;
+        self.limited[bus] = Some(q);
     }
 
     fn take_shares(&mut self, case: &Case, slack: &Slack) -> Result<(), PowerFlowError> {
@@ -118,10 +128,32 @@ impl Schedule {
         Ok(())
     }
 
+    /// The largest mismatch of what is not held and its bus, the lowest among equals; a value that is no number is the largest.
+    pub(super) fn largest_mismatch(&self, active: impl Fn(usize) -> f64, reactive: impl Fn(usize) -> f64) -> (f64, usize) {
+        let mut largest = (0.0, 0);
+        for (bus, role) in self.roles.iter().enumerate() {
+            let reactive = if *role == Role::Load { reactive(bus).abs() } else { 0.0 };
+            for value in [active(bus).abs(), reactive] {
+                if value.is_nan() {
+                    return (value, bus);
+                }
+                if value > largest.0 {
+                    largest = (value, bus);
+                }
+            }
+        }
+        largest
+    }
+
+    /// Active output of each unit, with what each reference bus adds to the schedule.
+    pub(super) fn active_outputs(&self, case: &Case, slack: &[f64]) -> Vec<f64> {
+        let units = case.generators.iter().zip(&self.generator_share);
+        units.map(|(unit, share)| unit.p + share * slack[self.reference[unit.bus]]).collect()
+    }
+
     /// Active and reactive output of each unit.
     pub(super) fn outputs(&self, case: &Case, solution: &Solution) -> (Vec<f64>, Vec<f64>) {
-        let p = case.generators.iter().zip(&self.generator_share);
-        let p = p.map(|(unit, share)| unit.p + share * solution.slack[self.reference[unit.bus]]).collect();
+        let p = self.active_outputs(case, &solution.slack);
         let n = case.buses.len();
         let (mut units, mut least, mut range) = (vec![0usize; n], vec![0.0; n], vec![0.0; n]);
         for unit in &case.generators {
@@ -131,10 +163,10 @@ impl Schedule {
         }
         let q = case.generators.iter().map(|unit| {
             let bus = unit.bus;
-            if self.roles[bus] == Role::Load {
+            if self.roles[bus] == Role::Load && self.limited[bus].is_none() {
                 return unit.q;
             }
-            let total = solution.q[bus] - self.q[bus];
+            let total = self.limited[bus].unwrap_or(solution.q[bus] - self.q[bus]);
             if range[bus] > 0.0 {
                 unit.q_min + (total - least[bus]) * ((unit.q_max - unit.q_min) / range[bus])
             } else {
@@ -146,7 +178,7 @@ impl Schedule {
 }
 
 /// The reference bus of each component (ascending by its lowest bus), and for each bus that of its component.
-pub(super) fn references(case: &Case, components: &[usize]) -> Result<(Vec<usize>, Vec<usize>), PowerFlowError> {
+fn references(case: &Case, components: &[usize]) -> Result<(Vec<usize>, Vec<usize>), PowerFlowError> {
     let mut found = vec![None; case.buses.len()];
     for (index, bus) in case.buses.iter().enumerate().filter(|(_, bus)| bus.kind == BusKind::Reference) {
         if let Some(first) = found[components[index]].replace(index) {

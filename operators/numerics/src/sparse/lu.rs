@@ -1,4 +1,5 @@
-//! LU of an unsymmetric sparse matrix: the Newton Jacobian, factored again and again on one pattern.
+//! LU of an unsymmetric sparse matrix that chooses pivots: what the Newton Jacobian falls back to when [`BlockLu`](super::BlockLu)
+//! meets a weak one.
 //!
 //! Columns in approximate-minimum-degree order of A + Aᵀ. A fresh factor is left-looking (Gilbert and Peierls 1988)
 //! with threshold partial pivoting that prefers the diagonal; a repeated one keeps pattern and pivots and falls back to a
