@@ -61,14 +61,8 @@ impl StaticLu {
             starts[k + 1] += starts[k];
         }
         let fill = starts[n];
-        let mut factor = Self {
-            position,
-            places: vec![0; fill],
-            lower: vec![0.0; fill],
-            upper: vec![0.0; fill],
-            inverse_pivots: vec![1.0; n],
-            starts,
-        };
+        let mut factor =
+            Self { position, places: vec![0; fill], lower: vec![0.0; fill], upper: vec![0.0; fill], inverse_pivots: vec![1.0; n], starts };
         // End of the part of each column that is computed so far.
         let mut ends = factor.starts[..n].to_vec();
         let (mut row, mut column) = (vec![0.0; n], vec![0.0; n]);

@@ -1,5 +1,6 @@
 //! Power flow and estimation on published networks.
 
+mod contingency;
 mod estimation;
 mod measurements;
 mod power_flow;

@@ -1,0 +1,182 @@
+//! Contingency analysis against power flows solved from scratch with the equipment removed.
+
+use crate::support::published;
+use gridflow_inputs::network::BusKind;
+use gridflow_numerics::case::Case;
+use gridflow_numerics::contingency::dc::{Analysis, Options};
+use gridflow_numerics::contingency::{Contingency, Element, Rating, each_branch, each_generator};
+use gridflow_numerics::power_flow::dc;
+
+/// A case without what fails, and with a reference bus in each part.
+fn parted(case: &Case, contingency: &Contingency) -> Case {
+    let mut rest = case.clone();
+    let gone = |element| contingency.contains(&element);
+    let mut index = 0..case.branches.len();
+    rest.branches.retain(|_| !gone(Element::Branch(index.next().expect("as many"))));
+    // A unit that failed puts out nothing and takes no part.
+    for (index, unit) in rest.generators.iter_mut().enumerate().filter(|(index, _)| gone(Element::Generator(*index))) {
+        assert!(gone(Element::Generator(index)));
+        (unit.p, unit.p_max, unit.p_min) = (0.0, 0.0, 0.0);
+    }
+    let components = rest.components();
+    for bus in 0..rest.buses.len() {
+        let referenced = (0..rest.buses.len()).any(|other| components[other] == bus && rest.buses[other].kind == BusKind::Reference);
+        if components[bus] == bus && !referenced {
+            rest.buses[bus].kind = BusKind::Reference;
+        }
+    }
+    rest
+}
+
+/// Flows of all branches from scratch: units in the part of `kept` cover its open balance by capacity. Zero where a branch
+/// failed or is in another part. Also the number of buses in other parts of the components touched.
+fn judged(case: &Case, contingency: &Contingency, kept: usize) -> (Vec<f64>, usize) {
+    let base = dc::solve(case, dc::Model::Exact).expect("the base case has a flow");
+    let mut balanced = case.clone();
+    // The base case with its slack scheduled: by capacity at the reference.
+    for (bus, slack) in &base.slack {
+        let at = |unit: &&mut gridflow_numerics::case::CaseGenerator| unit.bus == *bus;
+        let capacity: f64 = case.generators.iter().filter(|unit| unit.bus == *bus).map(|unit| unit.p_max.max(0.0)).sum();
+        balanced.generators.iter_mut().filter(at).for_each(|unit| unit.p += slack * unit.p_max.max(0.0) / capacity);
+    }
+    let mut rest = parted(&balanced, contingency);
+    let components = rest.components();
+    let stays = |bus: usize| components[bus] == components[kept];
+    let open = dc::solve(&rest, dc::Model::Exact).expect("each part has a flow");
+    let missing: f64 = open.slack.iter().filter(|(bus, _)| stays(*bus)).map(|(_, slack)| slack).sum();
+    let capacity: f64 = rest.generators.iter().filter(|unit| stays(unit.bus)).map(|unit| unit.p_max.max(0.0)).sum();
+    rest.generators.iter_mut().filter(|unit| stays(unit.bus)).for_each(|unit| unit.p += missing * unit.p_max.max(0.0) / capacity);
+    let solved = dc::solve(&rest, dc::Model::Exact).expect("each part has a flow");
+    let mut flows = Vec::new();
+    let mut left = solved.flows.iter();
+    for (index, branch) in case.branches.iter().enumerate() {
+        let failed = contingency.contains(&Element::Branch(index));
+        let flow = if failed { 0.0 } else { *left.next().expect("one flow per branch") };
+        flows.push(if stays(branch.from) { flow } else { 0.0 });
+    }
+    (flows, components.iter().filter(|component| **component != components[kept]).count())
+}
+
+/// A bus of the part that stays: of parts with capacity the largest, then that with the reference.
+fn kept(case: &Case, contingency: &Contingency) -> usize {
+    let rest = parted(case, contingency);
+    let components = rest.components();
+    let key = |part: usize| {
+        let inside = |bus: &usize| components[*bus] == part;
+        let capacity: f64 = rest.generators.iter().filter(|unit| inside(&unit.bus)).map(|unit| unit.p_max.max(0.0)).sum();
+        let buses = (0..case.buses.len()).filter(inside);
+        let reference = buses.clone().any(|bus| case.buses[bus].kind == BusKind::Reference);
+        (capacity > 0.0, buses.count(), reference)
+    };
+    (0..case.buses.len()).filter(|bus| components[*bus] == *bus).max_by_key(|part| (key(*part), usize::MAX - part)).expect("a bus")
+}
+
+fn compare(name: &str, case: &Case, analysis: &Analysis<'_>, contingencies: &[Contingency], tolerance: f64) {
+    let outcomes = analysis.solve(contingencies);
+    for (contingency, outcome) in contingencies.iter().zip(&outcomes) {
+        let (single, flows) = analysis.flows(contingency);
+        assert_eq!(&single, outcome, "{name} {contingency:?}: alone and among others");
+        assert_eq!(outcome.unsolved, None, "{name} {contingency:?}");
+        let (expected, elsewhere) = judged(case, contingency, kept(case, contingency));
+        assert_eq!(outcome.lost.as_ref().map_or(0, |lost| lost.buses), elsewhere, "{name} {contingency:?}");
+        let mut worst = (0.0, None);
+        for (index, (flow, expected)) in flows.iter().zip(&expected).enumerate() {
+            assert!((flow - expected).abs() < tolerance, "{name} {contingency:?}: branch {index} carries {expected}, not {flow}");
+            let loading = expected.abs() / case.branches[index].rating;
+            if loading > worst.0 {
+                worst = (loading, Some(index));
+            }
+        }
+        assert!((outcome.max_loading - worst.0).abs() < 1e-7 * (1.0 + worst.0), "{name} {contingency:?}: {outcome:?}, not {worst:?}");
+        let told = outcome.worst_branch.map_or(0.0, |index| expected[index].abs() / case.branches[index].rating);
+        assert!((told - worst.0).abs() < 1e-7 * (1.0 + worst.0), "{name} {contingency:?}: {outcome:?}, not {worst:?}");
+    }
+}
+
+// REQ: GRID-05, GRID-21
+#[test]
+fn dc_flows_after_each_outage_are_those_of_a_case_without_the_branch() {
+    for (name, step) in [("pglib_opf_case14_ieee", 1), ("pglib_opf_case118_ieee", 1), ("pglib_opf_case300_ieee", 1), ("case1354pegase", 29)]
+    {
+        let Some(case) = published(name) else { return };
+        let analysis = Analysis::new(&case, Options::default()).expect("the base case has a flow");
+        let mut contingencies = each_branch(&case);
+        contingencies.extend(each_generator(&case));
+        let some = Vec::from_iter(contingencies.into_iter().step_by(step));
+        compare(name, &case, &analysis, &some, 1e-9);
+    }
+}
+
+#[test]
+fn dc_flows_after_double_outages_are_those_of_a_case_without_both() {
+    for (name, count) in [("pglib_opf_case118_ieee", 150), ("pglib_opf_case300_ieee", 100), ("case1354pegase", 25)] {
+        let Some(case) = published(name) else { return };
+        let analysis = Analysis::new(&case, Options::default()).expect("the base case has a flow");
+        let branches = case.branches.len();
+        let mut contingencies = Vec::from_iter((0..count).map(|k| {
+            let (one, other) = (k * 7919 % branches, (k * 104_729 + 31) % branches);
+            vec![Element::Branch(one), Element::Branch(if one == other { (one + 1) % branches } else { other })]
+        }));
+        // Beside each other, so that some part the grid though neither is a bridge; a unit with a branch; three branches.
+        contingencies.extend((0..count / 2).map(|k| vec![Element::Branch(k), Element::Branch(k + 1)]));
+        contingencies.extend((0..10).map(|k| vec![Element::Branch(11 * k), Element::Generator(k)]));
+        contingencies.extend((0..10).map(|k| vec![Element::Branch(k), Element::Branch(5 * k + 20), Element::Branch(9 * k + 80)]));
+        compare(name, &case, &analysis, &contingencies, 1e-9);
+    }
+}
+
+#[test]
+fn how_contingencies_are_grouped_makes_no_difference() {
+    let Some(case) = published("case1354pegase") else { return };
+    let analysis = Analysis::new(&case, Options::default()).expect("the base case has a flow");
+    let all = Vec::from_iter(each_branch(&case).into_iter().take(300));
+    let together = analysis.solve(&all);
+    for size in [1, 3, 8, 11] {
+        let parts = Vec::from_iter(all.chunks(size).flat_map(|part| analysis.solve(part)));
+        assert_eq!(parts, together);
+    }
+}
+
+#[test]
+fn loadings_are_shares_of_the_rating_for_the_duration() {
+    let Some(case) = published("pglib_opf_case118_ieee") else { return };
+    let mut rated = case.clone();
+    for branch in &mut rated.branches {
+        (branch.rating_long_term, branch.rating_short_term) = (1.25 * branch.rating, 2.0 * branch.rating);
+    }
+    let all = each_branch(&case);
+    let loadings = |rating: Rating| {
+        let analysis = Analysis::new(&rated, Options { rating, ..Options::default() }).expect("the base case has a flow");
+        Vec::from_iter(analysis.solve(&all).into_iter().map(|outcome| outcome.max_loading))
+    };
+    let normal = loadings(Rating::Normal);
+    for (rating, factor) in [(Rating::LongTerm, 1.25), (Rating::ShortTerm, 2.0)] {
+        for (normal, other) in normal.iter().zip(loadings(rating)) {
+            assert!((normal - factor * other).abs() < 1e-12 * (1.0 + normal));
+        }
+    }
+}
+
+#[test]
+#[ignore = "prints timings; meaningful in release only"]
+#[allow(clippy::print_stdout, clippy::disallowed_methods)]
+fn contingency_timing() {
+    for name in ["case1354pegase", "pglib_opf_case1354_pegase", "case9241pegase", "pglib_opf_case9241_pegase"] {
+        let Some(case) = published(name) else { return };
+        let start = std::time::Instant::now();
+        let analysis = Analysis::new(&case, Options::default()).expect("the base case has a flow");
+        let prepared = start.elapsed();
+        let all = each_branch(&case);
+        let start = std::time::Instant::now();
+        let outcomes = analysis.solve(&all);
+        let taken = start.elapsed();
+        let lost = outcomes.iter().filter(|outcome| outcome.lost.is_some()).count();
+        let unsolved = outcomes.iter().filter(|outcome| outcome.unsolved.is_some()).count();
+        println!(
+            "{name}: prepared {:.2} ms, {} outages {:.2} us each, {lost} part, {unsolved} unsolved",
+            1e3 * prepared.as_secs_f64(),
+            all.len(),
+            1e6 * taken.as_secs_f64() / all.len() as f64
+        );
+    }
+}
