@@ -11,7 +11,7 @@ use super::bridges::{Bridges, LostIsland};
 use super::participation::Participation;
 use super::remainder::remainder;
 use super::scan::{Line, Worst, worst};
-use super::{Contingency, ContingencyError, Cover, Element, Outcome, Rating, Unsolved};
+use super::{Contingency, ContingencyError, Cover, Element, Outcome, Rating, Unsolved, small};
 use crate::case::Case;
 use crate::power_flow::PowerFlowError;
 use crate::power_flow::dc::{self, Model};
@@ -106,7 +106,10 @@ impl<'a> Analysis<'a> {
         let mut held = vec![false; n];
         base.slack.iter().for_each(|(bus, _)| held[*bus] = true);
         let factor = factor(case, &susceptance, &held)?;
-        let participation = Participation::new(case, options.cover);
+        let (generator_p, open) = outputs(case, &base.slack);
+        let mut scheduled = case.clone();
+        scheduled.generators.iter_mut().zip(&generator_p).for_each(|(unit, p)| unit.p = *p);
+        let participation = Participation::new(&scheduled, options.cover);
         let mut component = vec![0; n];
         (0..n).for_each(|bus| component[factor.position()[bus]] = participation.component[bus]);
         let response = [1.0, -1.0].map(|sign| {
@@ -118,7 +121,6 @@ impl<'a> Analysis<'a> {
             factor.backward_one(&mut response);
             response
         });
-        let (generator_p, open) = outputs(case, &base.slack);
         let (mut lines, mut branch_of, mut line_of) = (Vec::new(), Vec::new(), vec![NONE; case.branches.len()]);
         for (index, branch) in case.branches.iter().enumerate() {
             let rating = options.rating.of(branch);
@@ -326,7 +328,7 @@ impl<'a> Analysis<'a> {
             (pair[0], pair[1]) = (self.factor.position()[a], self.factor.position()[b]);
         }
         // (I - b_k (y_l at k's ends)) c = f, column by column along the paths of all ends.
-        let mut matrix = [[0.0; TOGETHER + 1]; TOGETHER];
+        let (mut matrix, mut carried) = ([[0.0; small::MOST]; small::MOST], [[0.0; small::MOST]; small::MOST]);
         let mut path = std::mem::take(&mut work.path);
         self.factor.path(&from[..2 * count], &mut path);
         for (column, &branch) in branches.iter().enumerate() {
@@ -343,16 +345,16 @@ impl<'a> Analysis<'a> {
         }
         work.path = path;
         for (row, &branch) in branches.iter().enumerate() {
-            matrix[row][TOGETHER] = self.flows[branch];
+            carried[row][0] = self.flows[branch];
         }
-        let Some(carried) = solve_small(&mut matrix, count) else {
+        let Some(carried) = small::solve(matrix, carried, count, SINGULAR) else {
             // Either the grid is parted, which the search over it tells, or the susceptances of what is left cancel out.
             return if count > 1 { Plan::Anew } else { Plan::Singular(ends(branches[0]).0) };
         };
         let mut right = [(0, 0.0); 2 * TOGETHER];
-        for ((pair, &branch), carried) in right.chunks_exact_mut(2).zip(branches).zip(carried) {
+        for ((pair, &branch), carried) in right.chunks_exact_mut(2).zip(branches).zip(&carried) {
             let (a, b) = ends(branch);
-            (pair[0], pair[1]) = ((a, carried), (b, -carried));
+            (pair[0], pair[1]) = ((a, carried[0]), (b, -carried[0]));
         }
         let mut change = Change::default();
         self.enter(&right[..2 * count], work, &mut change);
@@ -449,34 +451,4 @@ fn outputs(case: &Case, slack: &[(usize, f64)]) -> (Vec<f64>, Vec<f64>) {
     let p = case.generators.iter().map(output).collect();
     (0..n).filter(|bus| units[*bus] > 0).for_each(|bus| open[bus] = 0.0);
     (p, open)
-}
-
-/// Gaussian elimination with row pivoting of the first `count` rows, the right-hand side in the last column; none when a
-/// pivot vanishes.
-fn solve_small(matrix: &mut [[f64; TOGETHER + 1]; TOGETHER], count: usize) -> Option<[f64; TOGETHER]> {
-    for k in 0..count {
-        let mut best = k;
-        for row in k + 1..count {
-            if matrix[row][k].abs() > matrix[best][k].abs() {
-                best = row;
-            }
-        }
-        matrix.swap(k, best);
-        // Written so that what is no number is refused.
-        if !(matrix[k][k].abs() > SINGULAR) {
-            return None;
-        }
-        for row in k + 1..count {
-            let factor = matrix[row][k] / matrix[k][k];
-            for column in (k..count).chain([TOGETHER]) {
-                matrix[row][column] -= factor * matrix[k][column];
-            }
-        }
-    }
-    let mut x = [0.0; TOGETHER];
-    for k in (0..count).rev() {
-        let known: f64 = (k + 1..count).map(|column| matrix[k][column] * x[column]).sum();
-        x[k] = (matrix[k][TOGETHER] - known) / matrix[k][k];
-    }
-    Some(x)
 }

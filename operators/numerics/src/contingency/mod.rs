@@ -7,11 +7,13 @@
 //! grouping to the same bits. Per unit and radians; indices are those of the case. After Abur and Expósito, "Power System State
 //! Estimation", and Wood, Wollenberg, Sheblé, "Power Generation, Operation, and Control", chapter 7.
 
+pub mod ac;
 mod bridges;
 pub mod dc;
 mod participation;
 mod remainder;
 mod scan;
+mod small;
 #[cfg(test)]
 mod testing;
 

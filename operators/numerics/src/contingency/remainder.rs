@@ -68,7 +68,8 @@ pub(super) fn remainder(
     let mut missing = vec![0.0; n];
     (0..n).for_each(|bus| missing[after[bus]] -= injection[bus]);
     for (branch, row) in case.branches.iter().enumerate() {
-        if !failed_branch[branch] {
+        // What a failed branch lost inside a part is left to the reference bus, as all losses are.
+        if after[row.from] == after[row.to] {
             missing[after[row.from]] += loss(branch);
         }
     }

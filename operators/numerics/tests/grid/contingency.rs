@@ -4,8 +4,8 @@ use crate::support::published;
 use gridflow_inputs::network::BusKind;
 use gridflow_numerics::case::Case;
 use gridflow_numerics::contingency::dc::{Analysis, Options};
-use gridflow_numerics::contingency::{Contingency, Element, Rating, each_branch, each_generator};
-use gridflow_numerics::power_flow::dc;
+use gridflow_numerics::contingency::{Contingency, Element, Rating, ac, each_branch, each_generator};
+use gridflow_numerics::power_flow::{self, Cache, PowerFlow, dc};
 
 /// A case without what fails, and with a reference bus in each part.
 fn parted(case: &Case, contingency: &Contingency) -> Case {
@@ -122,6 +122,107 @@ fn dc_flows_after_double_outages_are_those_of_a_case_without_both() {
         contingencies.extend((0..10).map(|k| vec![Element::Branch(11 * k), Element::Generator(k)]));
         contingencies.extend((0..10).map(|k| vec![Element::Branch(k), Element::Branch(5 * k + 20), Element::Branch(9 * k + 80)]));
         compare(name, &case, &analysis, &contingencies, 1e-9);
+    }
+}
+
+/// The power flow of a case without what fails, from the base case's voltages; what is cut off has neither loads nor units.
+/// Units of the part of `kept` cover what it imported over the branch `failed`.
+fn judged_ac(case: &Case, base: &PowerFlow, contingency: &Contingency, kept: usize) -> Result<PowerFlow, power_flow::PowerFlowError> {
+    let mut balanced = case.clone();
+    balanced.generators.iter_mut().zip(&base.generator_p).for_each(|(unit, p)| unit.p = *p);
+    for ((bus, v), va) in balanced.buses.iter_mut().zip(&base.v).zip(&base.va) {
+        (bus.v_start, bus.va_start) = (*v, *va);
+    }
+    let mut missing = 0.0;
+    for element in contingency {
+        if let Element::Generator(unit) = *element {
+            missing += base.generator_p[unit];
+        }
+    }
+    let components = parted(&balanced, contingency).components();
+    let stays = |bus: usize| components[bus] == components[kept];
+    for element in contingency {
+        if let Element::Branch(branch) = *element {
+            let (row, flow) = (&case.branches[branch], &base.flows[branch]);
+            missing += match (stays(row.from), stays(row.to)) {
+                (true, false) => -flow.p_from,
+                (false, true) => -flow.p_to,
+                _ => 0.0,
+            };
+        }
+    }
+    let mut rest = parted(&balanced, contingency);
+    let gone = |index: usize| contingency.contains(&Element::Generator(index));
+    let mut index = 0..rest.generators.len();
+    rest.generators.retain(|unit| !gone(index.next().expect("as many")) && stays(unit.bus));
+    rest.loads.retain(|load| stays(load.bus));
+    let capacity: f64 = rest.generators.iter().map(|unit| unit.p_max.max(0.0)).sum();
+    rest.generators.iter_mut().for_each(|unit| unit.p += missing * unit.p_max.max(0.0) / capacity);
+    power_flow::solve(&rest, &power_flow::Options::default(), &mut Cache::new())
+}
+
+fn compare_ac(name: &str, case: &Case, contingencies: &[Contingency]) {
+    let analysis = ac::Analysis::new(case, ac::Options::default()).expect("the base case has a power flow");
+    let outcomes = analysis.solve(contingencies);
+    for (contingency, outcome) in contingencies.iter().zip(&outcomes) {
+        let (single, voltages) = analysis.voltages(contingency);
+        assert_eq!(&single, outcome, "{name} {contingency:?}: alone and among others");
+        let kept = kept(case, contingency);
+        let Some(voltages) = voltages else {
+            assert!(
+                outcome.violates() && judged_ac(case, analysis.base(), contingency, kept).is_err(),
+                "{name} {contingency:?}: {outcome:?}"
+            );
+            continue;
+        };
+        let expected =
+            judged_ac(case, analysis.base(), contingency, kept).unwrap_or_else(|error| panic!("{name} {contingency:?}: {error}"));
+        let components = parted(case, contingency).components();
+        let stays = |bus: usize| components[bus] == components[kept];
+        let turn = voltages.va[kept] - expected.va[kept];
+        for bus in 0..case.buses.len() {
+            if !stays(bus) {
+                assert_eq!(voltages.v[bus], 0.0);
+                continue;
+            }
+            let angle = libm::remainder(voltages.va[bus] - expected.va[bus] - turn, 2.0 * std::f64::consts::PI);
+            assert!(
+                (voltages.v[bus] - expected.v[bus]).abs() < 1e-6 && angle.abs() < 1e-6,
+                "{name} {contingency:?}: {} not {} at index {bus}, {angle}",
+                voltages.v[bus],
+                expected.v[bus]
+            );
+        }
+        let mut loading = 0.0f64;
+        let mut left = expected.flows.iter();
+        for (index, branch) in case.branches.iter().enumerate() {
+            if contingency.contains(&Element::Branch(index)) {
+                continue;
+            }
+            let flow = left.next().expect("one flow per branch");
+            if stays(branch.from) && branch.rating.is_finite() {
+                let s = libm::hypot(flow.p_from, flow.q_from).max(libm::hypot(flow.p_to, flow.q_to));
+                loading = loading.max(s / branch.rating);
+            }
+        }
+        assert!(
+            (outcome.max_loading - loading).abs() < 1e-5 * (1.0 + loading),
+            "{name} {contingency:?}: {} not {loading}",
+            outcome.max_loading
+        );
+    }
+}
+
+// REQ: GRID-05, GRID-14, GRID-21
+#[test]
+fn ac_voltages_after_each_outage_are_those_of_a_case_without_the_branch() {
+    for (name, step) in [("pglib_opf_case14_ieee", 1), ("pglib_opf_case118_ieee", 1), ("case1354pegase", 17)] {
+        let Some(case) = published(name) else { return };
+        let mut contingencies = each_branch(&case);
+        contingencies.extend(each_generator(&case));
+        let mut some = Vec::from_iter(contingencies.into_iter().step_by(step));
+        some.extend((0..12).map(|k| vec![Element::Branch(k), Element::Branch(k + 3)]));
+        compare_ac(name, &case, &some);
     }
 }
 
