@@ -3,6 +3,8 @@
 // `println!` panics when nobody listens: `output` has what does not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod cascade;
+mod contingency;
 mod demo;
 mod import;
 mod inspect;
@@ -25,7 +27,7 @@ use output::complain;
 #[command(
     version,
     about,
-    after_help = "Start with `gridflow demo`. Every command explains itself with --help.\n\nExit codes: 0 done, 2 usage, 3 bad input, 4 verification failed, 5 internal failure, 130 stopped by Ctrl-C."
+    after_help = "Start with `gridflow demo`. Every command explains itself with --help.\n\nExit codes: 0 done, 2 usage, 3 bad input, 4 verification or check failed, 5 internal failure, 130 stopped by Ctrl-C."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -46,6 +48,8 @@ enum Command {
     Inspect(inspect::InspectArguments),
     /// Checks a network (and historian exports) and turns them into a log.
     Import(import::ImportArguments),
+    /// Tells what the outage of each branch (or unit, or pair) of a network file would overload, cut off or leave unsolved.
+    Contingency(contingency::ContingencyArguments),
     /// Writes the streaming benchmark's workload W1: readings of 100,000 meters as they arrive.
     Workload(workload::WorkloadArguments),
 }
@@ -102,6 +106,7 @@ pub(crate) fn run() -> i32 {
         Command::Run(arguments) => run::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
+        Command::Contingency(arguments) => contingency::run(&arguments),
         Command::Workload(arguments) => workload::run(&arguments),
     };
     match result {

@@ -169,10 +169,10 @@ impl<'a> Analysis<'a> {
         (worst.loading, worst.line.map(|line| self.branch_of[line]))
     }
 
-    /// Whether the outage of a branch parts its component.
+    /// What the outage of a branch cuts off; none when it is no bridge.
     #[must_use]
-    pub fn is_bridge(&self, branch: usize) -> bool {
-        self.bridges.is_bridge(branch)
+    pub fn lost(&self, branch: usize) -> Option<LostIsland> {
+        self.bridges.lost_side(self.case, branch, &self.participation).map(|side| self.bridges.balance(&side))
     }
 
     /// Solves contingencies one by one; an outcome for each, which does not depend on the others.
@@ -389,7 +389,10 @@ impl<'a> Analysis<'a> {
     fn anew(&self, contingency: &Contingency) -> (Outcome, Vec<f64>) {
         let mut flows = vec![0.0; self.flows.len()];
         let rest = remainder(self.case, contingency, &self.generator_p, &self.open, |_| 0.0, |_| 1.0, self.options.cover);
-        let Some(rest) = rest else { return (self.unsolved(0), flows) };
+        let rest = match rest {
+            Ok(rest) => rest,
+            Err(lost) => return (Outcome::all_lost(lost), flows),
+        };
         let solved = match dc::solve(&rest.case, self.options.model) {
             Ok(solved) => solved,
             Err(PowerFlowError::Singular { bus, .. }) => {
@@ -434,7 +437,7 @@ fn factor(case: &Case, susceptance: &[f64], held: &[bool]) -> Result<StaticLu, C
 }
 
 /// Output of each unit with the slack of its reference bus, and the slack of those without a unit by bus.
-fn outputs(case: &Case, slack: &[(usize, f64)]) -> (Vec<f64>, Vec<f64>) {
+pub(super) fn outputs(case: &Case, slack: &[(usize, f64)]) -> (Vec<f64>, Vec<f64>) {
     let n = case.buses.len();
     let mut open = vec![0.0; n];
     slack.iter().for_each(|(bus, slack)| open[*bus] = *slack);

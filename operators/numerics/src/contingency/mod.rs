@@ -9,8 +9,10 @@
 
 pub mod ac;
 mod bridges;
+pub mod cascade;
 pub mod dc;
 mod participation;
+pub mod ranking;
 mod remainder;
 mod scan;
 mod small;
@@ -119,6 +121,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Nothing is left.
+    fn all_lost(lost: LostIsland) -> Self {
+        Self { max_loading: 0.0, worst_branch: None, lost: Some(lost), voltage: None, unsolved: None }
+    }
+
     /// Whether a limit is broken or there is no solution. What is lost is told and breaks no limit.
     #[must_use]
     pub fn violates(&self) -> bool {

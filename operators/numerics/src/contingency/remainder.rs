@@ -23,7 +23,10 @@ pub(super) struct Remainder {
 /// branch loses (nothing in DC). `v` are magnitudes, for what bus conductances draw.
 ///
 /// Of each component the part is kept that can be balanced and has most buses; of equal ones that with the reference, then
-/// that with the lowest bus. None when nothing of the case is left.
+/// that with the lowest bus. A component whose last unit failed is lost as a whole.
+///
+/// # Errors
+/// With all that is lost, when nothing is left.
 pub(super) fn remainder(
     case: &Case,
     contingency: &Contingency,
@@ -32,7 +35,7 @@ pub(super) fn remainder(
     loss: impl Fn(usize) -> f64,
     v: impl Fn(usize) -> f64,
     cover: Cover,
-) -> Option<Remainder> {
+) -> Result<Remainder, LostIsland> {
     let n = case.buses.len();
     let mut rest = case.clone();
     for (unit, p) in rest.generators.iter_mut().zip(generator_p) {
@@ -85,7 +88,7 @@ pub(super) fn remainder(
     let branches = Vec::from_iter((0..case.branches.len()).filter(|branch| !failed_branch[*branch] && stays(case.branches[*branch].from)));
     let buses = Vec::from_iter((0..n).filter(|bus| stays(*bus)));
     if buses.is_empty() {
-        return None;
+        return Err(lost);
     }
     let mut new = vec![NONE; n];
     buses.iter().enumerate().for_each(|(index, bus)| new[*bus] = index);
@@ -106,7 +109,7 @@ pub(super) fn remainder(
         let missing = missing[part_of[unit.bus]];
         unit.p += missing * participation.units(missing)[index];
     }
-    Some(Remainder { case: rest, branches, buses, lost: (lost.buses > 0).then_some(lost) })
+    Ok(Remainder { case: rest, branches, buses, lost: (lost.buses > 0).then_some(lost) })
 }
 
 /// Of each component before the outage the part that is kept, by its lowest bus.
@@ -126,17 +129,24 @@ fn kept_parts(case: &Case, rest: &Case, before: &[usize], after: &[usize]) -> Ve
             *best = part;
         }
     }
-    // A component that nobody balances and that never had a unit is that of the reference bus: the grid beyond.
+    // Where no part has a unit it is the reference bus's, which then stands for the grid beyond, unless units failed.
+    let mut had_units = vec![false; n];
+    case.generators.iter().filter(|unit| unit.p_max > 0.0).for_each(|unit| had_units[before[unit.bus]] = true);
     for part in (0..n).filter(|bus| after[*bus] == *bus && reference[*bus]) {
         if capacity[kept[before[part]]] <= 0.0 {
             kept[before[part]] = part;
+        }
+    }
+    for component in (0..n).filter(|bus| before[*bus] == *bus && had_units[*bus]) {
+        if capacity[kept[component]] <= 0.0 {
+            kept[component] = NONE;
         }
     }
     kept
 }
 
 /// Gives each part without a reference bus one: that of the largest unit, the first among equals; else its first bus.
-fn name_references(rest: &mut Case, part_of: &[usize]) {
+pub(super) fn name_references(rest: &mut Case, part_of: &[usize]) {
     let parts = part_of.iter().copied().max().map_or(0, |last| last + 1);
     let (mut has, mut best) = (vec![false; parts], vec![(NONE, -1.0); parts]);
     for (bus, row) in rest.buses.iter().enumerate() {

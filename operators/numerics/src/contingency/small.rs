@@ -31,9 +31,10 @@ pub(super) fn solve(mut a: Small, mut b: Small, n: usize, least: f64) -> Option<
         }
     }
     for k in (0..n).rev() {
-        for column in 0..n {
-            let known: f64 = (k + 1..n).map(|row| a[k][row] * b[row][column]).sum();
-            b[k][column] = (b[k][column] - known) / a[k][k];
+        let below = b;
+        for (column, value) in b[k].iter_mut().enumerate().take(n) {
+            let known: f64 = (k + 1..n).map(|row| a[k][row] * below[row][column]).sum();
+            *value = (*value - known) / a[k][k];
         }
     }
     Some(b)
@@ -57,19 +58,17 @@ mod tests {
     #[test]
     fn a_solution_times_the_matrix_is_the_right_side_and_a_singular_matrix_is_refused() {
         let mut a = [[0.0; MOST]; MOST];
-        for row in 0..4 {
-            for column in 0..4 {
-                a[row][column] = ((row * 7 + column * 3) % 5) as f64 - f64::from(row == column) * 3.0;
+        for (row, values) in a.iter_mut().enumerate().take(4) {
+            for (column, value) in values.iter_mut().enumerate().take(4) {
+                *value = ((row * 7 + column * 3) % 5) as f64 - if row == column { 3.0 } else { 0.0 };
             }
         }
         let mut b = [[0.0; MOST]; MOST];
         (0..4).for_each(|k| b[k][k] = 1.0 + k as f64);
         let x = solve(a, b, 4, 1e-12).expect("it is regular");
         let product = multiply(&a, &x, 4);
-        for row in 0..4 {
-            for column in 0..4 {
-                assert!((product[row][column] - b[row][column]).abs() < 1e-12);
-            }
+        for (product, expected) in product.iter().flatten().zip(b.iter().flatten()) {
+            assert!((product - expected).abs() < 1e-12);
         }
         a[3] = a[2];
         assert_eq!(solve(a, b, 4, 1e-12), None);

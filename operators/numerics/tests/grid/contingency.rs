@@ -4,7 +4,8 @@ use crate::support::published;
 use gridflow_inputs::network::BusKind;
 use gridflow_numerics::case::Case;
 use gridflow_numerics::contingency::dc::{Analysis, Options};
-use gridflow_numerics::contingency::{Contingency, Element, Rating, ac, each_branch, each_generator};
+use gridflow_numerics::contingency::ranking::{self, Ranking};
+use gridflow_numerics::contingency::{Contingency, Element, Rating, ac, cascade, each_branch, each_generator};
 use gridflow_numerics::power_flow::{self, Cache, PowerFlow, dc};
 
 /// A case without what fails, and with a reference bus in each part.
@@ -273,6 +274,15 @@ fn contingency_timing() {
         let taken = start.elapsed();
         let lost = outcomes.iter().filter(|outcome| outcome.lost.is_some()).count();
         let unsolved = outcomes.iter().filter(|outcome| outcome.unsolved.is_some()).count();
+        if let Ok(analysis) = ac::Analysis::new(&case, ac::Options::default()) {
+            let step = if name.contains("9241") { 20 } else { 1 };
+            let some = Vec::from_iter(all.iter().step_by(step).cloned());
+            let start = std::time::Instant::now();
+            let outcomes = analysis.solve(&some);
+            let taken = start.elapsed();
+            let unsolved = outcomes.iter().filter(|outcome| outcome.unsolved.is_some()).count();
+            println!("{name}: AC {} outages {:.1} us each, {unsolved} unsolved", some.len(), 1e6 * taken.as_secs_f64() / some.len() as f64);
+        }
         println!(
             "{name}: prepared {:.2} ms, {} outages {:.2} us each, {lost} part, {unsolved} unsolved",
             1e3 * prepared.as_secs_f64(),
@@ -280,4 +290,97 @@ fn contingency_timing() {
             1e6 * taken.as_secs_f64() / all.len() as f64
         );
     }
+}
+
+// REQ: GRID-12, GRID-13
+#[test]
+fn a_cascade_is_balanced_at_each_stage_and_ends_where_nothing_trips() {
+    let Some(mut case) = published("pglib_opf_case118_ieee") else { return };
+    let base = dc::solve(&case, dc::Model::Exact).expect("the base case has a flow");
+    // Tight, so that something happens.
+    for (branch, flow) in case.branches.iter_mut().zip(&base.flows) {
+        branch.rating = (1.05 * flow.abs()).max(0.3);
+    }
+    let options = cascade::Options::default();
+    let mut longest = 0;
+    for outage in (0..case.branches.len()).step_by(7).map(Element::Branch).chain([Element::Generator(20)]) {
+        let stages = cascade::preview(&case, &vec![outage], &options).expect("each stage has a flow");
+        longest = longest.max(stages.len());
+        let mut out = Vec::new();
+        let mut served: f64 = case.loads.iter().map(|load| load.p).sum();
+        for (number, stage) in stages.iter().enumerate() {
+            out.extend(stage.out.iter().copied());
+            let mut state = parted(&case, &out);
+            state.generators.iter_mut().zip(&stage.generator_p).for_each(|(unit, p)| unit.p = *p);
+            state.loads.iter_mut().zip(&stage.load_p).for_each(|(load, p)| load.p = *p);
+            // The base case's slack may have put the reference's units outside of their limits.
+            for (p, unit) in stage.generator_p.iter().zip(&case.generators).filter(|(_, unit)| unit.bus != base.slack[0].0) {
+                assert!(*p >= -1e-9 && *p <= unit.p_max + 1e-9, "{outage:?}: stage {number}");
+            }
+            // Dark islands draw nothing.
+            let components = state.components();
+            for (bus, row) in state.buses.iter_mut().enumerate() {
+                let lit = case.generators.iter().enumerate().any(|(index, unit)| {
+                    components[unit.bus] == components[bus] && unit.p_max > 0.0 && !out.contains(&Element::Generator(index))
+                });
+                row.g = if lit { row.g } else { 0.0 };
+            }
+            let solved = dc::solve(&state, dc::Model::Exact).expect("each part has a flow");
+            assert!(
+                solved.slack.iter().all(|(_, slack)| slack.abs() < 1e-9),
+                "{outage:?}: stage {number} is not balanced: {:?}",
+                solved.slack
+            );
+            let mut left = solved.flows.iter();
+            for (index, flow) in stage.flows.iter().enumerate() {
+                let expected = if out.contains(&Element::Branch(index)) { 0.0 } else { *left.next().expect("one each") };
+                assert!((flow - expected).abs() < 1e-8, "{outage:?}: stage {number}");
+                let trips = flow.abs() > options.trip * case.branches[index].rating;
+                let next = stages.get(number + 1).is_some_and(|next| next.out.contains(&Element::Branch(index)));
+                assert_eq!(trips, next, "{outage:?}: stage {number}, branch {index}");
+            }
+            served -= stage.islands.iter().map(|island| island.shed).sum::<f64>();
+            assert!((served - stage.load_p.iter().sum::<f64>()).abs() < 1e-9);
+            assert_eq!(stage.islands.iter().map(|island| island.buses).sum::<usize>(), case.buses.len());
+        }
+    }
+    assert!(longest >= 3, "no cascade was long: {longest}");
+}
+
+#[test]
+fn the_ranking_solves_again_what_a_change_touches_as_if_from_scratch() {
+    let Some(case) = published("pglib_opf_case118_ieee") else { return };
+    let mut ranking = Ranking::new(ranking::Options::new(300));
+    let all = case.branches.len();
+    assert_eq!(ranking.update(&case, 0), Ok(all));
+    assert_eq!(ranking.update(&case, 5), Ok(0));
+    let mut moved = case.clone();
+    moved.branches.remove(40);
+    let touched = ranking.update(&moved, 10).expect("it has a flow");
+    assert!(touched > 0 && touched < all, "{touched}");
+    let mut heavier = moved.clone();
+    heavier.loads.iter_mut().take(3).for_each(|load| load.p *= 1.5);
+    ranking.update(&heavier, 20).expect("it has a flow");
+    let judge = |case: &Case| dc::solve(case, dc::Model::Exact).expect("it has a flow").flows;
+    let flows = [judge(&case), judge(&moved), judge(&heavier)];
+    let scratch = |case: &Case| Analysis::new(case, Options::default()).expect("it has a flow").solve(&each_branch(case));
+    let outcomes = [scratch(&case), scratch(&moved), scratch(&heavier)];
+    let cases = [&case, &moved, &heavier];
+    assert_eq!(ranking.rows().len(), all - 1);
+    for row in ranking.rows() {
+        let age = match row.solved_at {
+            0 => 0,
+            10 => 1,
+            _ => 2,
+        };
+        let at = |number: usize, id| cases[number].branch_index(id).expect("it is in service");
+        assert_eq!(row.outcome, outcomes[age][at(age, row.branch)], "as from scratch at its time");
+        // What is shown old has moved little since.
+        for id in [Some(row.branch), row.worst].into_iter().flatten() {
+            let change = (flows[2][at(2, id)] - flows[age][at(age, id)]).abs();
+            assert!(change <= 0.05 * case.branches[at(0, id)].rating + 1e-9);
+        }
+    }
+    assert!(ranking.rows().windows(2).all(|pair| pair[0].outcome.max_loading >= pair[1].outcome.max_loading));
+    assert_eq!(ranking.update(&heavier, 300), Ok(all - 1));
 }

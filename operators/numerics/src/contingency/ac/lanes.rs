@@ -112,7 +112,7 @@ impl State {
     }
 
     /// One step of all lanes, and what is left after it.
-    pub(super) fn step(&mut self, base: &Base, case: &Case, outages: &[Option<Outage>], shares: [&[f64]; 2], vector: &mut [f64]) {
+    pub(super) fn step(&mut self, base: &Base, case: &Case, outages: &[Option<Box<Outage>>], shares: [&[f64]; 2], vector: &mut [f64]) {
         base.factor.forward(&mut self.y);
         for (lane, outage) in outages.iter().enumerate() {
             if let Some(outage) = outage {
@@ -160,7 +160,7 @@ fn rotate(e: &mut Lanes, f: &mut Lanes, turn: &Lanes, grow: &Lanes) {
     }
     if !small {
         // Lane by lane, so that a lane has the same bits beside any others.
-        for lane in (0..Lanes::COUNT).filter(|lane| !(turn.0[*lane].abs() <= SMALL_ANGLE)) {
+        for lane in (0..Lanes::COUNT).filter(|lane| turn.0[*lane].abs() > SMALL_ANGLE) {
             (sin.0[lane], cos.0[lane]) = libm::sincos(turn.0[lane]);
         }
     }

@@ -2,8 +2,7 @@
 //!
 //! Newton's method with the base case's Jacobian frozen and corrected for the outage, several outages side by side. An outage
 //! that does not get there in a fixed number of steps, or that no correction describes (a unit, a lost reference bus, a list that
-//! parts the grid in other ways), is solved by the full method from the base case's voltages, and from a flat start when
-//! that fails. Equations are met to the same tolerance either way. As in the power flow's defaults the reference bus covers losses,
+//! parts the grid in other ways), is solved by the full method from the base case's voltages. Equations are met to the same tolerance either way. As in the power flow's defaults the reference bus covers losses,
 //! and reactive limits are left out. Loading: the greater apparent power of both ends as a share of the rating.
 
 mod base;
@@ -18,7 +17,7 @@ use super::participation::Participation;
 use super::remainder::remainder;
 use super::{Contingency, ContingencyError, Cover, Element, Outcome, Rating, Unsolved, VoltageViolation};
 use crate::case::Case;
-use crate::power_flow::{self, Cache, PowerFlow, PowerFlowError, Start};
+use crate::power_flow::{self, Cache, PowerFlow, PowerFlowError};
 use crate::sparse::Lanes;
 use gridflow_inputs::network::BusKind;
 
@@ -35,11 +34,20 @@ pub struct Options {
     pub tolerance: f64,
     /// Steps with the frozen Jacobian before the full method is called.
     pub frozen_iterations: usize,
+    /// Iterations of the full method. From the voltages before the outage it arrives in a few or not at all.
+    pub full_iterations: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rating: Rating::Normal, cover: Cover::Capacity, voltage_band: None, tolerance: 1e-8, frozen_iterations: 16 }
+        Self {
+            rating: Rating::Normal,
+            cover: Cover::Capacity,
+            voltage_band: None,
+            tolerance: 1e-8,
+            frozen_iterations: 16,
+            full_iterations: 25,
+        }
     }
 }
 
@@ -62,7 +70,7 @@ pub struct Analysis<'a> {
 
 /// How an outage is solved.
 enum Plan {
-    Frozen(Outage, Option<LostIsland>),
+    Frozen(Box<Outage>, Option<LostIsland>),
     Full,
 }
 
@@ -126,14 +134,14 @@ impl<'a> Analysis<'a> {
     /// When an element is none of the case.
     #[must_use]
     pub fn voltages(&self, contingency: &Contingency) -> (Outcome, Option<Voltages>) {
-        self.run(std::slice::from_ref(contingency), true).pop().unwrap_or_else(|| (self.nothing_left(None), None))
+        self.run(std::slice::from_ref(contingency), true).pop().unwrap_or_else(|| (self.no_solution(None), None))
     }
 
     fn run(&self, contingencies: &[Contingency], keep: bool) -> Vec<(Outcome, Option<Voltages>)> {
         let mut work = Work { vector: vec![0.0; self.base.left.len()], cache: Cache::new() };
         let mut state = State::new(&self.base);
         let mut results: Vec<Option<(Outcome, Option<Voltages>)>> = vec![None; contingencies.len()];
-        let mut lanes: Vec<Option<Outage>> = (0..Lanes::COUNT).map(|_| None).collect();
+        let mut lanes: Vec<Option<Box<Outage>>> = (0..Lanes::COUNT).map(|_| None).collect();
         let mut numbers = [0; Lanes::COUNT];
         let mut islands: Vec<Option<LostIsland>> = vec![None; Lanes::COUNT];
         let shares = [self.participation.buses(1.0), self.participation.buses(-1.0)];
@@ -168,7 +176,7 @@ impl<'a> Analysis<'a> {
                     let (e, f) = state.voltages(lane);
                     let outcome = self.outcome(&e, &f, &outage.branches, &outage.dead, islands[lane].take());
                     results[number] = Some((outcome, keep.then(|| voltages(&e, &f, &outage.dead))));
-                } else if outage.iterations == self.options.frozen_iterations || !(mismatch <= ESCAPED * outage.mismatch.max(1.0)) {
+                } else if outage.iterations == self.options.frozen_iterations || mismatch > ESCAPED * outage.mismatch.max(1.0) {
                     results[number] = Some(self.full(&contingencies[number], keep, &mut work));
                 } else {
                     continue;
@@ -208,14 +216,15 @@ impl<'a> Analysis<'a> {
             let (Some(scale), Some(correction)) = (scale, correction) else { return Plan::Full };
             let dead = self.bridges.buses(&side).collect();
             let outage = Outage { branches, correction, covered: missing * scale, dead, iterations: 0, mismatch: 0.0 };
-            return Plan::Frozen(outage, Some(self.bridges.balance(&side)));
+            return Plan::Frozen(Box::new(outage), Some(self.bridges.balance(&side)));
         }
         if branches.iter().any(|branch| self.bridges.is_bridge(*branch)) {
             return Plan::Full;
         }
         match Correction::branches(&self.base, self.case, &branches, &mut work.vector) {
             Some(correction) => {
-                Plan::Frozen(Outage { branches, correction, covered: 0.0, dead: Vec::new(), iterations: 0, mismatch: 0.0 }, None)
+                let outage = Outage { branches, correction, covered: 0.0, dead: Vec::new(), iterations: 0, mismatch: 0.0 };
+                Plan::Frozen(Box::new(outage), None)
             }
             None => Plan::Full,
         }
@@ -227,20 +236,22 @@ impl<'a> Analysis<'a> {
         let loss = |branch: usize| self.solved.flows[branch].p_from + self.solved.flows[branch].p_to;
         let v = |bus: usize| self.solved.v[bus];
         let rest = remainder(self.case, contingency, &self.solved.generator_p, &self.open, loss, v, self.options.cover);
-        let Some(mut rest) = rest else { return (self.nothing_left(None), None) };
+        let mut rest = match rest {
+            Ok(rest) => rest,
+            Err(lost) => return (Outcome::all_lost(lost), None),
+        };
         for (row, &bus) in rest.case.buses.iter_mut().zip(&rest.buses) {
             (row.v_start, row.va_start) = (self.solved.v[bus], self.solved.va[bus]);
         }
-        let mut options = power_flow::Options { tolerance: self.options.tolerance, ..power_flow::Options::default() };
-        let mut solved = power_flow::solve(&rest.case, &options, &mut work.cache);
-        if solved.is_err() {
-            options.start = Start::Flat;
-            solved = power_flow::solve(&rest.case, &options, &mut work.cache).or(solved);
-        }
-        let solved = match solved {
+        let options = power_flow::Options {
+            tolerance: self.options.tolerance,
+            max_iterations: self.options.full_iterations,
+            ..power_flow::Options::default()
+        };
+        let solved = match power_flow::solve(&rest.case, &options, &mut work.cache) {
             Ok(solved) => solved,
             Err(error) => {
-                let mut outcome = self.nothing_left(rest.lost);
+                let mut outcome = self.no_solution(rest.lost);
                 outcome.unsolved = Some(match error {
                     PowerFlowError::Diverged { iterations, mismatch, bus } => Unsolved { iterations, mismatch, bus },
                     PowerFlowError::Singular { iterations, bus } => Unsolved { iterations, mismatch: 0.0, bus },
@@ -263,7 +274,7 @@ impl<'a> Analysis<'a> {
         (outcome, keep.then(|| voltages(&e, &f, &dead)))
     }
 
-    fn nothing_left(&self, lost: Option<LostIsland>) -> Outcome {
+    fn no_solution(&self, lost: Option<LostIsland>) -> Outcome {
         let unsolved = Unsolved { iterations: 0, mismatch: 0.0, bus: self.case.buses[0].id };
         Outcome { max_loading: 0.0, worst_branch: None, lost, voltage: None, unsolved: Some(unsolved) }
     }
