@@ -4,6 +4,7 @@
 mod agreement;
 pub mod checkpoint;
 pub mod clock;
+pub mod contingencies;
 pub mod demo;
 pub mod engine;
 pub mod failpoint;

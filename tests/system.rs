@@ -8,6 +8,8 @@ mod bad_input;
 mod clocks;
 #[path = "system/command_line.rs"]
 mod command_line;
+#[path = "system/contingency.rs"]
+mod contingency;
 #[path = "system/islands.rs"]
 mod islands;
 #[path = "system/late_rows.rs"]

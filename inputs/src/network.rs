@@ -151,9 +151,9 @@ crate::record! {
         shift_rad: Real,
         /// Normal rating; 0 is unlimited.
         rating: MilliVoltAmperes,
-        /// Long-term emergency rating; 0 is unlimited.
+        /// Long-term emergency rating; 0 where none is stated: then the normal one holds.
         rating_long_term: MilliVoltAmperes,
-        /// Short-term emergency rating; 0 is unlimited.
+        /// Short-term emergency rating; 0 where none is stated: then the long-term one holds.
         rating_short_term: MilliVoltAmperes,
         /// Least angle difference from minus to.
         angle_min_rad: Real,

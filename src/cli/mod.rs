@@ -3,6 +3,8 @@
 // `println!` panics when nobody listens: `output` has what does not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod cascade;
+mod contingency;
 mod demo;
 mod grid;
 mod import;
@@ -28,7 +30,7 @@ use output::complain;
 #[command(
     version,
     about,
-    after_help = "Start with `gridflow demo`. Every command explains itself with --help.\n\nExit codes: 0 done, 2 usage, 3 bad input, 4 verification failed, 5 internal failure, 130 stopped by Ctrl-C."
+    after_help = "Start with `gridflow demo`. Every command explains itself with --help.\n\nExit codes: 0 done, 2 usage, 3 bad input, 4 verification or check failed, 5 internal failure, 130 stopped by Ctrl-C."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -53,6 +55,8 @@ enum Command {
     PowerFlow(power_flow::PowerFlowArguments),
     /// Compares a network before and after branches open, units trip, loads grow.
     WhatIf(what_if::WhatIfArguments),
+    /// Tells what the outage of each branch (or unit, or pair) of a network file would overload, cut off or leave unsolved.
+    Contingency(contingency::ContingencyArguments),
     /// Writes the streaming benchmark's workload W1: readings of 100,000 meters as they arrive.
     Workload(workload::WorkloadArguments),
 }
@@ -111,6 +115,7 @@ pub(crate) fn run() -> i32 {
         Command::Import(arguments) => import::run(&arguments),
         Command::PowerFlow(arguments) => power_flow::run(&arguments),
         Command::WhatIf(arguments) => what_if::run(&arguments),
+        Command::Contingency(arguments) => contingency::run(&arguments),
         Command::Workload(arguments) => workload::run(&arguments),
     };
     match result {

@@ -65,6 +65,10 @@ pub struct CaseBranch {
     pub shift: f64,
     /// Normal rating; infinite when unlimited.
     pub rating: f64,
+    /// What it may carry for hours; the normal rating where none is stated.
+    pub rating_long_term: f64,
+    /// What it may carry for minutes; the long-term one where none is stated.
+    pub rating_short_term: f64,
     /// Least angle difference; minus infinity when unlimited (a file's -360 degrees or less, or 0 for both).
     pub angle_min: f64,
     /// Greatest angle difference.

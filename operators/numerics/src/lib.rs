@@ -3,6 +3,7 @@
 
 pub mod admittance;
 pub mod case;
+pub mod contingency;
 pub mod dispatch;
 pub mod estimation;
 pub mod forecasting;

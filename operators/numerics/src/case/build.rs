@@ -221,7 +221,13 @@ fn case_branch(row: &Branch, from: usize, to: usize, base_mva: f64) -> Result<Ca
     if from == to {
         return Err(CaseError::Loop { branch: row.id, bus: row.from });
     }
-    let rating = not_negative(thing, "a rating (MVA)", row.rating.mva())?;
+    let rated = |mva: f64, otherwise: f64| -> Result<f64, CaseError> {
+        let rating = not_negative(thing, "a rating (MVA)", mva)?;
+        Ok(if rating == 0.0 { otherwise } else { rating / base_mva })
+    };
+    let rating = rated(row.rating.mva(), f64::INFINITY)?;
+    let rating_long_term = rated(row.rating_long_term.mva(), rating)?;
+    let rating_short_term = rated(row.rating_short_term.mva(), rating_long_term)?;
     let (angle_min, angle_max) = (row.angle_min_rad.get(), row.angle_max_rad.get());
     ordered(thing, "angle difference (rad)", angle_min, angle_max)?;
     // Files say "unlimited" as a full turn, or as 0 for both.
@@ -236,7 +242,9 @@ fn case_branch(row: &Branch, from: usize, to: usize, base_mva: f64) -> Result<Ca
         b: row.b_pu.get(),
         tap,
         shift: row.shift_rad.get(),
-        rating: if rating == 0.0 { f64::INFINITY } else { rating / base_mva },
+        rating,
+        rating_long_term,
+        rating_short_term,
         angle_min: if unlimited || angle_min <= -turn { f64::NEG_INFINITY } else { angle_min },
         angle_max: if unlimited || angle_max >= turn { f64::INFINITY } else { angle_max },
     })

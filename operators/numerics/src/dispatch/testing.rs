@@ -11,7 +11,21 @@ pub(crate) fn bus(id: u32, kind: BusKind) -> CaseBus {
 
 pub(crate) fn branch(id: u32, from: usize, to: usize, x: f64, rating: f64) -> CaseBranch {
     let (angle_min, angle_max) = (f64::NEG_INFINITY, f64::INFINITY);
-    CaseBranch { id: BranchId(id), from, to, r: 0.0, x, b: 0.0, tap: 1.0, shift: 0.0, rating, angle_min, angle_max }
+    CaseBranch {
+        id: BranchId(id),
+        from,
+        to,
+        r: 0.0,
+        x,
+        b: 0.0,
+        tap: 1.0,
+        shift: 0.0,
+        rating,
+        rating_long_term: rating,
+        rating_short_term: rating,
+        angle_min,
+        angle_max,
+    }
 }
 
 pub(crate) fn unit(id: u32, bus: usize, limits: (f64, f64), cost: [f64; 3]) -> CaseGenerator {

@@ -8,11 +8,13 @@ mod block_lu;
 mod ldlt;
 mod lu;
 mod null_space;
+mod static_lu;
 
 pub use block_lu::{Block, BlockLu, WeakPivot};
 pub use ldlt::{Ldlt, ZeroPivot};
 pub use lu::{Lu, SingularColumn};
 pub use null_space::NullSpace;
+pub use static_lu::{Lanes, StaticLu};
 
 /// Where a sparse matrix may hold values: row indices by column, ascending and unique.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Power flow and estimation on published networks.
 
+mod contingency;
 mod controls;
 mod estimation;
 mod measurements;
