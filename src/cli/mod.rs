@@ -4,6 +4,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod cascade;
+mod cluster;
 mod contingency;
 mod demo;
 mod grid;

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use gridflow::engine::{Cluster, EngineConfig};
+use gridflow::engine::EngineConfig;
 use gridflow::replay::{ReplayConfig, Watch, replay};
 use gridflow::{EXIT_DONE, EXIT_INTERRUPTED, EXIT_VERIFICATION};
 use gridflow_inputs::Epoch;
 use indicatif::ProgressBar;
 
+use super::cluster::ClusterArguments;
 use super::{Failed, report, stop_flag};
 
 #[derive(Args)]
@@ -39,15 +40,8 @@ pub(crate) struct ReplayArguments {
     /// Print one line of JSON on standard output.
     #[arg(long)]
     json: bool,
-    /// Number of processes when a region runs as several (with --hosts).
-    #[arg(long, requires = "hosts")]
-    processes: Option<usize>,
-    /// Index of this process, from 0.
-    #[arg(long, requires = "hosts")]
-    process: Option<usize>,
-    /// Addresses of all processes, `host:port,host:port,…`; each replays the same log, process 0 writes the outputs.
-    #[arg(long, value_delimiter = ',', requires = "process")]
-    hosts: Vec<String>,
+    #[command(flatten)]
+    cluster: ClusterArguments,
     /// Delay solves at random, seeded, to show that results do not depend on it.
     #[arg(long, hide = true)]
     delay_seed: Option<u64>,
@@ -64,18 +58,6 @@ impl Watch for Bar {
     }
 }
 
-/// The processes of a region as the command line names them.
-pub(crate) fn cluster(process: Option<usize>, processes: Option<usize>, hosts: &[String]) -> Result<Option<Cluster>, Failed> {
-    let Some(process) = process else { return Ok(None) };
-    if let Some(processes) = processes.filter(|processes| *processes != hosts.len()) {
-        return Err(Failed::usage(format!("--processes {processes}, but --hosts names {}", hosts.len())));
-    }
-    if process >= hosts.len() {
-        return Err(Failed::usage(format!("--process {process} is none of the {} processes of --hosts (they count from 0)", hosts.len())));
-    }
-    Ok(Some(Cluster { process, addresses: hosts.to_vec() }))
-}
-
 pub(crate) fn run(arguments: &ReplayArguments) -> Result<i32, Failed> {
     if arguments.pace.is_some_and(|pace| !pace.is_finite() || pace <= 0.0) {
         return Err(Failed::usage("--pace takes a number above 0, such as 1 for real time"));
@@ -89,7 +71,7 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<i32, Failed> {
         log: arguments.log.clone(),
         engine: EngineConfig {
             workers: arguments.workers.map_or_else(report::all_cores, usize::from),
-            cluster: cluster(arguments.process, arguments.processes, &arguments.hosts)?,
+            cluster: arguments.cluster.read()?,
             pace: arguments.pace,
             delay_seed: arguments.delay_seed,
             ..EngineConfig::default()

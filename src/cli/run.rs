@@ -8,8 +8,8 @@ use gridflow::journal::JournalError;
 use gridflow::running::{RunConfig, RunError, run as run_log};
 use gridflow::{EXIT_DONE, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_VERIFICATION};
 
+use super::cluster::ClusterArguments;
 use super::output::complain;
-use super::replay::cluster;
 use super::{Failed, report, stop_flag};
 
 #[derive(Args)]
@@ -32,15 +32,8 @@ pub(crate) struct RunArguments {
     /// Worker threads; all cores by default.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
-    /// Number of processes of the region; all are given the same log and state.
-    #[arg(long, requires = "hosts")]
-    processes: Option<usize>,
-    /// Index of this process, from 0.
-    #[arg(long, requires = "hosts")]
-    process: Option<usize>,
-    /// Addresses of all processes, `host:port,host:port,…`.
-    #[arg(long, value_delimiter = ',', requires = "process")]
-    hosts: Vec<String>,
+    #[command(flatten)]
+    cluster: ClusterArguments,
     /// Follow the process that runs this state, compare with it, and take over when it is gone or the log orders it.
     #[arg(long)]
     standby: bool,
@@ -72,7 +65,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<i32, Failed> {
         state: arguments.state.clone(),
         engine: EngineConfig {
             workers: arguments.workers.map_or_else(report::all_cores, usize::from),
-            cluster: cluster(arguments.process, arguments.processes, &arguments.hosts)?,
+            cluster: arguments.cluster.read()?,
             ..EngineConfig::default()
         },
         until_end: arguments.until_end,
