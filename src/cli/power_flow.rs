@@ -168,7 +168,7 @@ fn tell(study: &Study, state: &State, dc: bool, seconds: f64) {
     let load: f64 = case.loads.iter().map(|load| load.p).sum();
     say!("generation {:.1} MW, load {:.1} MW, losses {:.1} MW", generation * base, load * base, flow.loss * base);
     for (bus, added) in flow.slack.iter().take(10) {
-        say!("  bus {}: {:+.1} MW against the schedule (slack)", case.buses[*bus].id, added * base);
+        say!("slack of the island of bus {}: {:+.1} MW against the schedule", case.buses[*bus].id, added * base);
     }
     grid::tell_islands(&state.islands, base);
     if let Some(controlled) = state.controlled.as_ref().filter(|controlled| !controlled.limited.is_empty()) {

@@ -139,11 +139,12 @@ pub struct Energised {
 
 /// A solution of what is energised.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Solved {
-    /// Of the DC model.
-    Dc(PowerFlow),
-    /// Of the AC model.
-    Ac(Controlled),
+pub struct Solved {
+    flow: PowerFlow,
+    /// The case with taps and shunts where they ended, where there are any.
+    moved: Option<Case>,
+    /// None of the DC model.
+    controlled: Option<ControlledState>,
 }
 
 impl Energised {
@@ -162,26 +163,21 @@ impl Energised {
     /// When it has no power flow.
     pub fn solve(&self, model: &Model, cache: &mut Cache) -> Result<Solved, WhatIfError> {
         Ok(match model {
-            Model::Dc => Solved::Dc(dc::solve_as_ac(&self.case, dc::Model::Exact)?),
-            Model::Ac(options, controls) => Solved::Ac(control::solve(&self.case, options, controls, cache)?),
+            Model::Dc => Solved { flow: dc::solve_as_ac(&self.case, dc::Model::Exact)?, moved: None, controlled: None },
+            Model::Ac(options, controls) => {
+                let Controlled { flow, case, limited, rounds, .. } = control::solve(&self.case, options, controls, cache)?;
+                Solved { flow, moved: case, controlled: Some(ControlledState { limited, rounds }) }
+            }
         })
     }
 
     /// What a solution means.
     #[must_use]
     pub fn state(self, solved: Solved) -> State {
-        let Self { case, islands } = self;
-        match solved {
-            Solved::Dc(flow) => {
-                let violations = violations(&case, &flow, true);
-                State { case, islands, flow, controlled: None, violations }
-            }
-            Solved::Ac(Controlled { flow, case: moved, limited, rounds, .. }) => {
-                let case = moved.unwrap_or(case);
-                let violations = violations(&case, &flow, false);
-                State { case, islands, flow, controlled: Some(ControlledState { limited, rounds }), violations }
-            }
-        }
+        let Solved { flow, moved, controlled } = solved;
+        let case = moved.unwrap_or(self.case);
+        let violations = violations(&case, &flow, controlled.is_none());
+        State { case, islands: self.islands, flow, controlled, violations }
     }
 }
 
