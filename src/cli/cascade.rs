@@ -55,7 +55,7 @@ fn print(stages: &[Stage], case: &Case) {
             say!("  most loaded: branch {} at {:.1} %", case.branches[*branch].id, 100.0 * loading);
         }
     }
-    say!("stable after {} stages", stages.len());
+    say!("stable after stage {}", stages.len());
 }
 
 /// Tells the cascade after the outage of a branch; the exit code is that of a failed check when anything trips or is shed.

@@ -141,8 +141,8 @@ impl<'a> Runner<'a> {
         contingencies.into_iter().zip(outcomes).map(|(contingency, outcome)| Solved { contingency, outcome, method: name }).collect()
     }
 
-    /// All that is asked for, in the order of the list.
-    fn run(&self) -> Result<Vec<Solved>, Failed> {
+    /// The case without an outage, and all that is asked for, in the order of the list.
+    fn run(&self) -> Result<(Solved, Vec<Solved>), Failed> {
         let arguments = self.arguments;
         let single = match &arguments.n2 {
             Some(list) => read_list(list, self.case)?,
@@ -153,6 +153,7 @@ impl<'a> Runner<'a> {
             }
         };
         let first = if arguments.ac && arguments.screen.is_none() { self.ac()? } else { self.dc()? };
+        let before = self.solve(&first, vec![Contingency::new()]).remove(0);
         let mut solved = self.solve(&first, single);
         if let Some(count) = arguments.pairs {
             let worst = worst_branches(&solved, count);
@@ -166,7 +167,7 @@ impl<'a> Runner<'a> {
                 solved[index] = checked;
             }
         }
-        Ok(solved)
+        Ok((before, solved))
     }
 }
 
@@ -248,7 +249,7 @@ fn counts(solved: &[Solved]) -> serde_json::Value {
     })
 }
 
-fn print(path: &Path, solved: &[Solved], case: &Case, top: usize, seconds: f64) {
+fn print(path: &Path, before: &Solved, solved: &[Solved], case: &Case, top: usize, seconds: f64) {
     let counts = counts(solved);
     let count = |name: &str| report::grouped(counts[name].as_u64().unwrap_or(0));
     say!("{}: {} outages in {:.3} s, {} violate a limit", path.display(), count("outages"), seconds, count("violating"));
@@ -260,6 +261,9 @@ fn print(path: &Path, solved: &[Solved], case: &Case, top: usize, seconds: f64) 
         count("islanded"),
         count("unsolved")
     );
+    if let Some(branch) = before.outcome.worst_branch {
+        say!("  before any outage: {:.1} % on branch {}", 100.0 * before.outcome.max_loading, name(&Element::Branch(branch), case));
+    }
     if top > 0 && !solved.is_empty() {
         say!("  {:<28} {:<9} {:>10}  {:<20} {:>12}", "outage", "status", "loading", "worst branch", "lost load");
     }
@@ -276,7 +280,7 @@ fn print(path: &Path, solved: &[Solved], case: &Case, top: usize, seconds: f64) 
         }
         if let Some(voltage) = &outcome.voltage {
             let (buses, id) = (voltage.buses, case.buses[voltage.bus].id);
-            say!("    {buses} buses leave their voltage band, bus {id} furthest: {:.4} per unit", voltage.v);
+            say!("    buses that leave their voltage band: {buses}, furthest bus {id} with {:.4} per unit", voltage.v);
         }
     }
 }
@@ -300,13 +304,17 @@ pub(crate) fn run(arguments: &ContingencyArguments) -> Result<i32, Failed> {
         CoverChoice::Headroom => Cover::Headroom,
     };
     let watch = Stopwatch::start();
-    let solved = Runner { arguments, case: &case, rating, cover }.run()?;
+    let (before, solved) = Runner { arguments, case: &case, rating, cover }.run()?;
     let seconds = watch.elapsed().as_secs_f64();
     if arguments.json {
         let outages = Vec::from_iter(solved.iter().map(|solved| as_json(solved, &case)));
-        report::json(&serde_json::json!({ "outages": outages, "counts": counts(&solved), "seconds_solve": seconds }));
+        let base = serde_json::json!({
+            "max_loading_percent": 100.0 * before.outcome.max_loading,
+            "worst_branch": before.outcome.worst_branch.map(|branch| case.branches[branch].id.0),
+        });
+        report::json(&serde_json::json!({ "outages": outages, "counts": counts(&solved), "base": base, "seconds_solve": seconds }));
     } else {
-        print(&arguments.case, &solved, &case, arguments.top, seconds);
+        print(&arguments.case, &before, &solved, &case, arguments.top, seconds);
     }
     Ok(if solved.iter().any(|solved| solved.outcome.violates()) { EXIT_VERIFICATION } else { EXIT_DONE })
 }

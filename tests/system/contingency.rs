@@ -54,6 +54,9 @@ fn outages_of_a_small_ring_are_told_as_they_can_be_worked_out_by_hand() {
     }
     assert_eq!((found["counts"]["outages"].as_u64(), found["counts"]["violating"].as_u64()), (Some(4), Some(2)));
     assert!(found["seconds_solve"].is_number());
+    // Before any outage 1-2 carries (2 · 60 + 40) / 3 MW.
+    let base = found["base"]["max_loading_percent"].as_f64().expect("a number");
+    assert!((base - 160.0 / 3.0 / 0.8).abs() < 1e-9 && found["base"]["worst_branch"] == 1, "{found}");
 
     std::fs::write(&path, ring(200)).expect("scratch can be written");
     for method in ["--dc", "--ac"] {
@@ -124,7 +127,7 @@ fn a_cascade_is_told_stage_by_stage() {
     assert!((stages[1]["shed_mw"].as_f64().expect("a number") - 100.0).abs() < 1e-9, "{found}");
     let output = run(&[text(&path), "--cascade", "1", "--trip", "150"]);
     assert_eq!(code(&output), 0, "{}", errors(&output));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("stable after 1 stages"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("stable after stage 1"));
     assert_eq!(code(&run(&[text(&path), "--cascade", "9"])), 3);
 }
 

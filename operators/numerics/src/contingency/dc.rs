@@ -161,14 +161,6 @@ impl<'a> Analysis<'a> {
         &self.flows
     }
 
-    /// Greatest loading of the base case and its branch.
-    #[must_use]
-    pub fn base_loading(&self) -> (f64, Option<usize>) {
-        let still = vec![Lanes::ZERO; self.factor.size()];
-        let worst = worst(&self.lines, &still, &[])[0];
-        (worst.loading, worst.line.map(|line| self.branch_of[line]))
-    }
-
     /// What the outage of a branch cuts off; none when it is no bridge.
     #[must_use]
     pub fn lost(&self, branch: usize) -> Option<LostIsland> {

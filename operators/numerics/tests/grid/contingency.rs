@@ -259,39 +259,6 @@ fn loadings_are_shares_of_the_rating_for_the_duration() {
     }
 }
 
-#[test]
-#[ignore = "prints timings; meaningful in release only"]
-#[allow(clippy::print_stdout, clippy::disallowed_methods)]
-fn contingency_timing() {
-    for name in ["case1354pegase", "pglib_opf_case1354_pegase", "case9241pegase", "pglib_opf_case9241_pegase"] {
-        let Some(case) = published(name) else { return };
-        let start = std::time::Instant::now();
-        let analysis = Analysis::new(&case, Options::default()).expect("the base case has a flow");
-        let prepared = start.elapsed();
-        let all = each_branch(&case);
-        let start = std::time::Instant::now();
-        let outcomes = analysis.solve(&all);
-        let taken = start.elapsed();
-        let lost = outcomes.iter().filter(|outcome| outcome.lost.is_some()).count();
-        let unsolved = outcomes.iter().filter(|outcome| outcome.unsolved.is_some()).count();
-        if let Ok(analysis) = ac::Analysis::new(&case, ac::Options::default()) {
-            let step = if name.contains("9241") { 20 } else { 1 };
-            let some = Vec::from_iter(all.iter().step_by(step).cloned());
-            let start = std::time::Instant::now();
-            let outcomes = analysis.solve(&some);
-            let taken = start.elapsed();
-            let unsolved = outcomes.iter().filter(|outcome| outcome.unsolved.is_some()).count();
-            println!("{name}: AC {} outages {:.1} us each, {unsolved} unsolved", some.len(), 1e6 * taken.as_secs_f64() / some.len() as f64);
-        }
-        println!(
-            "{name}: prepared {:.2} ms, {} outages {:.2} us each, {lost} part, {unsolved} unsolved",
-            1e3 * prepared.as_secs_f64(),
-            all.len(),
-            1e6 * taken.as_secs_f64() / all.len() as f64
-        );
-    }
-}
-
 // REQ: GRID-12, GRID-13
 #[test]
 fn a_cascade_is_balanced_at_each_stage_and_ends_where_nothing_trips() {
