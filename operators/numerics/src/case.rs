@@ -10,6 +10,7 @@ mod measurement;
 mod tests;
 
 pub use build::CaseError;
+pub(crate) use measurement::{AtBus, AtEnd, Place};
 pub use measurement::{CaseMeasurement, MeasurementKind};
 
 use gridflow_inputs::ids::{BranchId, BusId, DcLineId, GeneratorId, LoadId, StorageId, ZoneId};

@@ -29,6 +29,68 @@ pub enum MeasurementKind {
     ReactiveFlowFrom(usize),
     /// Reactive power leaving the `to` side of a branch.
     ReactiveFlowTo(usize),
+    /// Magnitude of the current through the `from` side of a branch.
+    CurrentMagnitudeFrom(usize),
+    /// Magnitude of the current through the `to` side of a branch.
+    CurrentMagnitudeTo(usize),
+    /// Real part of the current leaving the `from` side of a branch, against the time reference of the angles.
+    CurrentRealFrom(usize),
+    /// Real part of the current leaving the `to` side.
+    CurrentRealTo(usize),
+    /// Imaginary part of the current leaving the `from` side.
+    CurrentImaginaryFrom(usize),
+    /// Imaginary part of the current leaving the `to` side.
+    CurrentImaginaryTo(usize),
+}
+
+/// What is measured at a bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtBus {
+    Magnitude,
+    Angle,
+    Active,
+    Reactive,
+}
+
+/// What is measured at a side of a branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtEnd {
+    Active,
+    Reactive,
+    CurrentMagnitude,
+    CurrentReal,
+    CurrentImaginary,
+}
+
+/// Where something is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// At a bus.
+    Bus(usize, AtBus),
+    /// At side 0 (`from`) or 1 (`to`) of a branch.
+    End(usize, usize, AtEnd),
+}
+
+impl MeasurementKind {
+    /// Where it is measured, and what there.
+    pub(crate) fn place(self) -> Place {
+        match self {
+            Self::VoltageMagnitude(bus) => Place::Bus(bus, AtBus::Magnitude),
+            Self::VoltageAngle(bus) => Place::Bus(bus, AtBus::Angle),
+            Self::ActiveInjection(bus) => Place::Bus(bus, AtBus::Active),
+            Self::ReactiveInjection(bus) => Place::Bus(bus, AtBus::Reactive),
+            Self::ActiveFlowFrom(branch) => Place::End(branch, 0, AtEnd::Active),
+            Self::ActiveFlowTo(branch) => Place::End(branch, 1, AtEnd::Active),
+            Self::ReactiveFlowFrom(branch) => Place::End(branch, 0, AtEnd::Reactive),
+            Self::ReactiveFlowTo(branch) => Place::End(branch, 1, AtEnd::Reactive),
+            Self::CurrentMagnitudeFrom(branch) => Place::End(branch, 0, AtEnd::CurrentMagnitude),
+            Self::CurrentMagnitudeTo(branch) => Place::End(branch, 1, AtEnd::CurrentMagnitude),
+            Self::CurrentRealFrom(branch) => Place::End(branch, 0, AtEnd::CurrentReal),
+            Self::CurrentRealTo(branch) => Place::End(branch, 1, AtEnd::CurrentReal),
+            Self::CurrentImaginaryFrom(branch) => Place::End(branch, 0, AtEnd::CurrentImaginary),
+            Self::CurrentImaginaryTo(branch) => Place::End(branch, 1, AtEnd::CurrentImaginary),
+        }
+    }
 }
 
 /// A measurement as the estimator takes it.

@@ -4,10 +4,14 @@
 //! pattern. Within a column row indices ascend and are unique; duplicates of an assembly are summed in the order they
 //! were pushed. Everything is single-threaded and a function of its input alone: equal input gives equal bits.
 
+mod block_inverse;
+mod block_ldlt;
 mod ldlt;
 mod lu;
 mod null_space;
 
+pub use block_inverse::BlockInverse;
+pub use block_ldlt::{Block, BlockLdlt, WIDTH, ZERO};
 pub use ldlt::{Ldlt, ZeroPivot};
 pub use lu::{Lu, SingularColumn};
 pub use null_space::NullSpace;

@@ -1,6 +1,6 @@
 //! State estimation: exact measurements, noisy ones, and too few.
 
-use crate::measurements::{all_kinds, flat, measured, readings, reference, truth};
+use crate::measurements::{all_kinds, buses_of, flat, measured, readings, reference, truth};
 use crate::support::{Noise, published};
 use gridflow_inputs::ids::{BranchId, BusId, FeederId, SensorId, SourceId, ZoneId};
 use gridflow_inputs::input::{Quantity, Sensor};
@@ -97,13 +97,8 @@ fn a_bus_without_measurement_is_named_and_the_rest_is_estimated() {
     let line = case.branches.iter().position(|branch| branch.from == blind || branch.to == blind).expect("its line");
     let neighbour = case.branches[line].from + case.branches[line].to - blind;
     let mut kinds = all_kinds(&case);
-    kinds.retain(|kind| match *kind {
-        Kind::VoltageMagnitude(bus) | Kind::VoltageAngle(bus) => bus != blind,
-        Kind::ActiveInjection(bus) | Kind::ReactiveInjection(bus) => bus != blind && bus != neighbour,
-        Kind::ActiveFlowFrom(branch) | Kind::ActiveFlowTo(branch) | Kind::ReactiveFlowFrom(branch) | Kind::ReactiveFlowTo(branch) => {
-            branch != line
-        }
-    });
+    let balance = [Kind::ActiveInjection(neighbour), Kind::ReactiveInjection(neighbour)];
+    kinds.retain(|kind| !buses_of(&case, *kind).contains(&blind) && !balance.contains(kind));
     let measurements = measured(&kinds, &readings(&case, &kinds, &truth.v, &truth.va), || 0.0);
     let found = solved(&case, &measurements, &Options::default());
     assert_eq!(found.unobservable, [blind]);
@@ -191,14 +186,7 @@ fn the_unobservable_buses_are_exactly_those_of_the_null_space() {
         let mut kinds = all_kinds(&case);
         kinds.extend((0..case.buses.len()).map(Kind::VoltageAngle).filter(|_| seed % 3 == 0));
         let blind = (noise.bits() % 14) as usize;
-        let near = |kind: &Kind| match *kind {
-            Kind::VoltageMagnitude(bus) | Kind::VoltageAngle(bus) | Kind::ActiveInjection(bus) | Kind::ReactiveInjection(bus) => {
-                bus == blind
-            }
-            Kind::ActiveFlowFrom(branch) | Kind::ActiveFlowTo(branch) | Kind::ReactiveFlowFrom(branch) | Kind::ReactiveFlowTo(branch) => {
-                case.branches[branch].from == blind || case.branches[branch].to == blind
-            }
-        };
+        let near = |kind: &Kind| buses_of(&case, *kind).contains(&blind);
         kinds.retain(|kind| noise.bits() % if near(kind) { 48 } else { 10 } < share);
         let without_angles = Vec::from_iter(kinds.iter().copied().filter(|kind| !matches!(kind, Kind::VoltageAngle(_))));
         let by_angles = unobservable_by_rank(&case, &kinds, true);
