@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod clock;
 pub mod demo;
 pub mod engine;
+pub mod estimating;
 pub mod failpoint;
 mod follower;
 pub mod importing;

@@ -8,6 +8,8 @@ mod bad_input;
 mod clocks;
 #[path = "system/command_line.rs"]
 mod command_line;
+#[path = "system/estimate.rs"]
+mod estimate;
 #[path = "system/islands.rs"]
 mod islands;
 #[path = "system/late_rows.rs"]

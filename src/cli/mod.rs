@@ -4,6 +4,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod demo;
+mod estimate;
 mod import;
 mod inspect;
 mod output;
@@ -46,6 +47,8 @@ enum Command {
     Inspect(inspect::InspectArguments),
     /// Checks a network (and historian exports) and turns them into a log.
     Import(import::ImportArguments),
+    /// Estimates the state of a network from a file of measurements: observability, bad data, voltages.
+    Estimate(estimate::EstimateArguments),
     /// Writes the streaming benchmark's workload W1: readings of 100,000 meters as they arrive.
     Workload(workload::WorkloadArguments),
 }
@@ -102,6 +105,7 @@ pub(crate) fn run() -> i32 {
         Command::Run(arguments) => run::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
+        Command::Estimate(arguments) => estimate::run(&arguments),
         Command::Workload(arguments) => workload::run(&arguments),
     };
     match result {

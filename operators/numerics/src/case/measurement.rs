@@ -137,6 +137,44 @@ impl Case {
         Some(CaseMeasurement { sensor: sensor.id, kind, value: value as f64 / units_per_one, sigma })
     }
 
+    /// One per unit of what is measured in the customary unit: pu, degrees, MW, Mvar or kA.
+    ///
+    /// # Panics
+    /// When the place is not one of the case.
+    #[must_use]
+    pub fn customary(&self, kind: MeasurementKind) -> f64 {
+        match kind.place() {
+            Place::Bus(_, AtBus::Magnitude) => 1.0,
+            Place::Bus(_, AtBus::Angle) => 180.0 / std::f64::consts::PI,
+            Place::Bus(_, AtBus::Active | AtBus::Reactive) | Place::End(_, _, AtEnd::Active | AtEnd::Reactive) => self.base_mva,
+            Place::End(branch, side, _) => {
+                let branch = &self.branches[branch];
+                // Three-phase power over line voltage.
+                self.base_mva / (3f64.sqrt() * self.buses[if side == 0 { branch.from } else { branch.to }].base_kv)
+            }
+        }
+    }
+
+    /// A measurement of a value in the customary unit. A `sigma` below 10⁻⁶ per unit counts as that much.
+    ///
+    /// # Panics
+    /// When the place is not one of the case.
+    #[must_use]
+    pub fn customary_measurement(&self, sensor: SensorId, kind: MeasurementKind, value: f64, sigma: f64) -> CaseMeasurement {
+        let one = self.customary(kind);
+        CaseMeasurement { sensor, kind, value: value / one, sigma: (sigma / one).max(SIGMA_MIN) }
+    }
+
+    /// Buses to which nothing is connected but branches and shunts, ascending: they inject exactly nothing.
+    #[must_use]
+    pub fn zero_injections(&self) -> Vec<usize> {
+        let mut busy = vec![false; self.buses.len()];
+        let attached = self.generators.iter().map(|unit| unit.bus).chain(self.loads.iter().map(|load| load.bus));
+        let attached = attached.chain(self.storages.iter().map(|unit| unit.bus));
+        attached.chain(self.dc_lines.iter().flat_map(|line| [line.from, line.to])).for_each(|bus| busy[bus] = true);
+        (0..busy.len()).filter(|bus| !busy[*bus]).collect()
+    }
+
     /// Active power of a per-unit value; none when it is beyond what a row may hold.
     #[must_use]
     pub fn mw(&self, p: f64) -> Option<MilliWatts> {

@@ -1,8 +1,9 @@
 //! Gross errors: found by the largest normalised residual, taken out one by one, each with a new estimate.
 //!
-//! A measurement is bad when its normalised residual is the largest, above 3, and either J is above its χ² point or the residual is one that
-//! among so many good measurements has a probability of 1 % at most: the largest of 10,000 good residuals is near 4, which says
-//! nothing against it, and in J of a large network one gross error drowns. What was taken out wrongly, because a worse one beside
+//! A measurement is bad when its normalised residual is the largest, above 3, and is one that among so many good measurements has a
+//! probability of 1 % at most: the largest of 10,000 good residuals is near 4, which says nothing against it, and in J of a
+//! large network one gross error drowns. Smaller ones above 3 are blamed while J is above its χ² point, if a few of them
+//! bring it below. What was taken out wrongly, because a worse one beside
 //! it was still in, fits the final estimate and is put back. Measurements that nothing else checks are never taken out.
 
 use super::model::{Model, Point};
@@ -10,13 +11,16 @@ use super::plan::{Factor, Plan, Work, singular};
 use super::residuals::{self, Residuals};
 use super::solve::{Iterate, Job};
 use super::system::{Given, residual};
-use super::{CONFIDENCE, Cache, Estimate, EstimationError, Options, check, conclude, start, values_and_weights};
+use super::{CONFIDENCE, Cache, Estimate, EstimationError, Options, check, conclude, inverse_variance, start, values_and_weights};
 use crate::case::{Case, CaseMeasurement, MeasurementKind};
 use crate::sparse::WIDTH;
 use crate::statistics::chi_squared_quantile;
 
 /// Residuals that are correlated more than this tell the same of two measurements.
 const ALIKE: f64 = 0.98;
+
+/// So many measurements at most are blamed for J alone.
+const FEW: usize = 2;
 
 /// How bad data is looked for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,6 +62,13 @@ pub struct Identification {
     pub suspicious: bool,
 }
 
+/// What the greatest of so many normalised residuals exceeds with a probability of 1 % at most when all errors are as stated.
+#[must_use]
+pub fn greatest_by_chance(residuals: usize) -> f64 {
+    // By Boole's inequality.
+    chi_squared_quantile(1.0 - (1.0 - CONFIDENCE) / residuals.max(1) as f64, 1).map_or(0.0, f64::sqrt)
+}
+
 /// Estimates and takes out bad data.
 ///
 /// # Errors
@@ -79,13 +90,27 @@ pub fn identify(
     search.converge(work)?;
     let mut bad = Vec::new();
     let mut found = search.residuals(work)?;
-    while let Some((index, normalized_residual)) = search.worst(&found, bad_data.threshold, work, &bad)
+    // Of the removals those that chance does not explain, and the state after them.
+    let (mut firm, mut firm_state) = (0, search.iterate.clone());
+    while let Some(worst) = search.worst(&found, bad_data.threshold, work, bad.len())
         && bad.len() < bad_data.max_removals
     {
+        let index = worst.index;
         let alike = search.alike(index, &found, &work.factor);
         search.weights[index] = 0.0;
-        bad.push(BadDatum { index, normalized_residual, alike });
+        bad.push(BadDatum { index, normalized_residual: worst.size, alike });
         search.converge(work)?;
+        found = search.residuals(work)?;
+        if worst.beyond_chance {
+            (firm, firm_state) = (bad.len(), search.iterate.clone());
+        }
+    }
+    // A few may have lifted J above its threshold; that many at once are no errors of single measurements.
+    if bad.len() > firm && (bad.len() > firm + FEW || search.wrong(work, bad.len())) {
+        for datum in bad.drain(firm..) {
+            search.weights[datum.index] = inverse_variance(&measurements[datum.index]);
+        }
+        search.iterate = firm_state;
         found = search.residuals(work)?;
     }
     if search.put_back(&mut bad, measurements, bad_data.threshold, work)? {
@@ -94,6 +119,13 @@ pub fn identify(
     let estimate = search.conclude(work, bad.len());
     let suspicious = estimate.threshold.is_some_and(|threshold| estimate.objective > threshold);
     Ok(Identification { estimate, residuals: found, bad, suspicious })
+}
+
+/// The measurement to blame first.
+struct Worst {
+    index: usize,
+    size: f64,
+    beyond_chance: bool,
 }
 
 /// A search for bad data; `weights` are 0 for what was taken out.
@@ -133,15 +165,19 @@ impl Search<'_> {
             .map_err(|bus| singular(self.case, self.iterate.iterations, bus))
     }
 
-    /// The largest normalised residual, of the first of equals, if it is one of bad data.
-    fn worst(&self, found: &Residuals, threshold: f64, work: &mut Work, bad: &[BadDatum]) -> Option<(usize, f64)> {
+    /// The largest normalised residual, of the first of equals, if it may be one of bad data.
+    fn worst(&self, found: &Residuals, threshold: f64, work: &mut Work, removed: usize) -> Option<Worst> {
         let sizes = found.normalized.iter().enumerate().filter_map(|(index, size)| Some((index, (*size)?)));
-        let worst = sizes.reduce(|worst, next| if next.1 > worst.1 { next } else { worst })?;
+        let (index, size) = sizes.reduce(|worst, next| if next.1 > worst.1 { next } else { worst })?;
         let used = self.weights.iter().filter(|weight| **weight > 0.0).count();
-        let chance = chi_squared_quantile(1.0 - (1.0 - CONFIDENCE) / used as f64, 1)?.sqrt();
-        let estimate = self.conclude(work, bad.len());
-        let wrong = estimate.threshold.is_some_and(|threshold| estimate.objective > threshold);
-        (worst.1 > threshold && (wrong || worst.1 > chance)).then_some(worst)
+        let beyond_chance = size > greatest_by_chance(used);
+        (size > threshold && (beyond_chance || self.wrong(work, removed))).then_some(Worst { index, size, beyond_chance })
+    }
+
+    /// Whether J is above its threshold.
+    fn wrong(&self, work: &mut Work, removed: usize) -> bool {
+        let estimate = self.conclude(work, removed);
+        estimate.threshold.is_some_and(|threshold| estimate.objective > threshold)
     }
 
     /// The estimate at the present state.
@@ -202,7 +238,7 @@ impl Search<'_> {
             let estimated = self.model.row(kind, &self.iterate.point, &mut Vec::new());
             let deviation = residual(place, self.values[datum.index], estimated).abs() / (sigma * sigma + variance.max(0.0)).sqrt();
             if deviation < threshold {
-                self.weights[datum.index] = 1.0 / (sigma * sigma);
+                self.weights[datum.index] = inverse_variance(&measurements[datum.index]);
                 self.converge(work)?;
                 // The next is judged by the factor at the new state.
                 self.residuals(work)?;

@@ -27,7 +27,7 @@ mod solve;
 mod system;
 mod tracking;
 
-pub use bad_data::{BadDataOptions, BadDatum, Identification, identify};
+pub use bad_data::{BadDataOptions, BadDatum, Identification, greatest_by_chance, identify};
 pub use placement::placements;
 pub use plan::Cache;
 pub use residuals::{Residuals, critical, normalize};
@@ -183,9 +183,13 @@ pub fn estimate(
     Ok(conclude(&job, plan, &iterate, &mut work.system))
 }
 
+fn inverse_variance(measurement: &CaseMeasurement) -> f64 {
+    1.0 / (measurement.sigma * measurement.sigma)
+}
+
 /// Values, and inverse variances; 0 for what takes no part.
 fn values_and_weights(measurements: &[CaseMeasurement], used: &[bool]) -> (Vec<f64>, Vec<f64>) {
-    let weight = |(measurement, used): (&CaseMeasurement, &bool)| if *used { 1.0 / (measurement.sigma * measurement.sigma) } else { 0.0 };
+    let weight = |(measurement, used): (&CaseMeasurement, &bool)| if *used { inverse_variance(measurement) } else { 0.0 };
     (measurements.iter().map(|measurement| measurement.value).collect(), measurements.iter().zip(used).map(weight).collect())
 }
 

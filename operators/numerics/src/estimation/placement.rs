@@ -6,8 +6,12 @@ use super::plan::Plan;
 use super::{Cache, EstimationError, Options, check};
 use crate::case::{Case, CaseMeasurement, MeasurementKind as Kind};
 
-/// What is left of a candidate, all lengths 1, when it tells nothing new.
-const NOTHING_NEW: f64 = 1e-6;
+/// Where something is determined only weakly, that more is missing shows when the rest is there.
+const ROUNDS: usize = 4;
+
+/// Least share of what a candidate sees of the null space that those chosen do not see: first of such as tell something new
+/// clearly, then of any that do.
+const NEW: [f64; 2] = [0.05, 1e-6];
 
 /// Measurements that would make all buses observable, least in number: flows of branches at unobservable buses first (P, then Q, at
 /// the `from` side, by branch), then voltage magnitudes, then injections. Empty when all are.
@@ -27,11 +31,21 @@ pub fn placements(
     if plan.unobservable.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(choose(model, plan, reference, &options.zero_injections))
+    let mut chosen = Vec::new();
+    for _ in 0..ROUNDS {
+        let more = choose(model, plan, reference, &options.zero_injections, &chosen);
+        if more.is_empty() {
+            break;
+        }
+        chosen.extend(more);
+    }
+    Ok(chosen)
 }
 
-fn choose(model: &Model, plan: &Plan, reference: usize, idle: &[usize]) -> Vec<Kind> {
+/// What would make observable what `chosen` does not.
+fn choose(model: &Model, plan: &Plan, reference: usize, idle: &[usize], chosen: &[Kind]) -> Vec<Kind> {
     let mut kinds = plan.kinds.clone();
+    kinds.extend(chosen);
     kinds.extend(idle.iter().flat_map(|bus| [Kind::ActiveInjection(*bus), Kind::ReactiveInjection(*bus)]));
     let used = Vec::from_iter(kinds.iter().map(|kind| !plan.reference_held || !is_absolute(*kind)));
     let mut held = vec![false; plan.free.len()];
@@ -51,29 +65,32 @@ fn choose(model: &Model, plan: &Plan, reference: usize, idle: &[usize]) -> Vec<K
     (0..held.len()).filter(|state| !held[*state]).enumerate().for_each(|(place, state)| unknown[state] = place);
     // What each candidate sees of the null space, less what those chosen see, by Gram-Schmidt.
     let (mut chosen, mut seen) = (Vec::new(), Vec::<Vec<f64>>::new());
-    for (index, kind) in candidates.iter().enumerate() {
-        if seen.len() == basis.len() {
-            break;
-        }
-        let (states, derivatives) = rows.row(index);
-        let entries = states.iter().zip(derivatives).filter(|(state, _)| unknown[**state] != usize::MAX);
-        let mut sees = vec![0.0; basis.len()];
-        for (state, value) in entries {
-            let place = unknown[*state];
-            sees.iter_mut().zip(&basis).for_each(|(sum, vector)| *sum += value * vector[place] / scales[place]);
-        }
-        let before = length(&sees);
-        for _ in 0..2 {
-            for other in &seen {
-                let share: f64 = other.iter().zip(&sees).map(|(a, b)| a * b).sum();
-                sees.iter_mut().zip(other).for_each(|(value, other)| *value -= share * other);
+    for new in NEW {
+        for (index, kind) in candidates.iter().enumerate() {
+            if seen.len() == basis.len() {
+                return chosen;
             }
-        }
-        let left = length(&sees);
-        if left > NOTHING_NEW * before && left > 0.0 {
-            sees.iter_mut().for_each(|value| *value /= left);
-            seen.push(sees);
-            chosen.push(*kind);
+            let (states, derivatives) = rows.row(index);
+            let entries = states.iter().zip(derivatives).filter(|(state, _)| unknown[**state] != usize::MAX);
+            let mut sees = vec![0.0; basis.len()];
+            for (state, value) in entries {
+                // The null space is one of scaled columns.
+                let place = unknown[*state];
+                sees.iter_mut().zip(&basis).for_each(|(sum, vector)| *sum += value * vector[place] / scales[place]);
+            }
+            let before = length(&sees);
+            for _ in 0..2 {
+                for other in &seen {
+                    let share: f64 = other.iter().zip(&sees).map(|(a, b)| a * b).sum();
+                    sees.iter_mut().zip(other).for_each(|(value, other)| *value -= share * other);
+                }
+            }
+            let left = length(&sees);
+            if left > new * before && left > 0.0 {
+                sees.iter_mut().for_each(|value| *value /= left);
+                seen.push(sees);
+                chosen.push(*kind);
+            }
         }
     }
     chosen

@@ -14,7 +14,7 @@ use crate::sparse::WIDTH;
 /// After a step below this the matrix is kept.
 const NEAR: f64 = 1e-2;
 /// A kept matrix is taken anew when a step is not below this share of the one before.
-const SLOW: f64 = 0.1;
+const SLOW: f64 = 0.2;
 /// The last step taken with a kept matrix is below this share of the tolerance: it errs by more than a Gauss-Newton step does.
 const KEPT: f64 = 0.1;
 /// Below this step a state is near enough for what only makes sense close to the solution: weights by residual, and magnitudes of

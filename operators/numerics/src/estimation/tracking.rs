@@ -3,7 +3,7 @@
 //! The right side of each step is that of the present state, measurements and weights, so the estimate is the one a solve from
 //! scratch arrives at, within the tolerance; the matrix decides how many steps that takes. It is taken anew (the refresh rule)
 //! when the network, what is estimated of it or what injects nothing changes; after so many scans; and within a scan when a step
-//! is not below a tenth of the one before. All of it follows from the inputs and counts. What is kept is a value
+//! is not below a fifth of the one before. All of it follows from the inputs and counts. What is kept is a value
 //! ([`TrackerState`]); a tracker made of it goes on with the same bits.
 
 use super::model::{Model, Point};
@@ -55,6 +55,15 @@ pub struct TrackerState {
     pub frozen: Option<Frozen>,
 }
 
+impl TrackerState {
+    /// Whether it is a state of the buses of a case.
+    fn fits(&self, case: &Case) -> bool {
+        let n = case.buses.len();
+        let whole = self.v.len() == n && self.va.len() == n && self.multipliers.len() == n;
+        whole && case.buses.iter().map(|bus| bus.id).eq(self.buses.iter().copied())
+    }
+}
+
 /// Estimates scan after scan.
 #[derive(Clone, Debug, Default)]
 pub struct Tracker {
@@ -90,8 +99,7 @@ impl Tracker {
         options: &Options,
     ) -> Result<Estimate, EstimationError> {
         check(case, reference, measurements, options)?;
-        let same_buses = case.buses.iter().map(|bus| bus.id).eq(self.state.buses.iter().copied());
-        if same_buses {
+        if self.state.fits(case) {
             match self.attempt(case, reference, measurements, options, true) {
                 Err(EstimationError::NotConverged { .. } | EstimationError::Singular { .. }) => {}
                 other => return other,

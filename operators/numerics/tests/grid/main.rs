@@ -1,7 +1,11 @@
 //! Power flow and estimation on published networks.
 
+mod constraints;
+mod dense;
 mod estimation;
 mod measurements;
 mod power_flow;
+mod residuals;
 mod support;
 mod timing;
+mod tracking;
