@@ -9,8 +9,8 @@ use crate::case::{Case, CaseMeasurement, MeasurementKind as Kind};
 /// Where something is determined only weakly, that more is missing shows when the rest is there.
 const ROUNDS: usize = 4;
 
-/// Least share of what a candidate sees of the null space that those chosen do not see: first of such as tell something new
-/// clearly, then of any that do.
+/// What a candidate, its row of length 1, must see of the null space, its vectors of size 1, that those chosen do not see: first
+/// such as tell something new clearly, then any that do.
 const NEW: [f64; 2] = [0.05, 1e-6];
 
 /// Measurements that would make all buses observable, least in number: flows of branches at unobservable buses first (P, then Q, at
@@ -60,7 +60,14 @@ fn choose(model: &Model, plan: &Plan, reference: usize, idle: &[usize], chosen: 
     let angle = (!plan.reference_held).then_some(Kind::VoltageAngle(reference));
     let candidates = Vec::from_iter(flows.chain(voltages).chain(injections).chain(angle));
     let rows = model.flat_rows(&candidates);
-    let basis = space.basis();
+    let mut basis = space.basis();
+    for vector in &mut basis {
+        // The null space is one of scaled columns.
+        vector.iter_mut().zip(&scales).for_each(|(value, scale)| *value /= scale);
+        let size = vector.iter().fold(0.0f64, |size, value| size.max(value.abs()));
+        vector.iter_mut().for_each(|value| *value /= size);
+    }
+    let squares = rows.squares(&held);
     let mut unknown = vec![usize::MAX; held.len()];
     (0..held.len()).filter(|state| !held[*state]).enumerate().for_each(|(place, state)| unknown[state] = place);
     // What each candidate sees of the null space, less what those chosen see, by Gram-Schmidt.
@@ -74,11 +81,9 @@ fn choose(model: &Model, plan: &Plan, reference: usize, idle: &[usize], chosen: 
             let entries = states.iter().zip(derivatives).filter(|(state, _)| unknown[**state] != usize::MAX);
             let mut sees = vec![0.0; basis.len()];
             for (state, value) in entries {
-                // The null space is one of scaled columns.
                 let place = unknown[*state];
-                sees.iter_mut().zip(&basis).for_each(|(sum, vector)| *sum += value * vector[place] / scales[place]);
+                sees.iter_mut().zip(&basis).for_each(|(sum, vector)| *sum += value * vector[place]);
             }
-            let before = length(&sees);
             for _ in 0..2 {
                 for other in &seen {
                     let share: f64 = other.iter().zip(&sees).map(|(a, b)| a * b).sum();
@@ -86,7 +91,7 @@ fn choose(model: &Model, plan: &Plan, reference: usize, idle: &[usize], chosen: 
                 }
             }
             let left = length(&sees);
-            if left > new * before && left > 0.0 {
+            if left > new * squares[index].sqrt() && left > 0.0 {
                 sees.iter_mut().for_each(|value| *value /= left);
                 seen.push(sees);
                 chosen.push(*kind);

@@ -2,8 +2,8 @@
 //!
 //! The right side of each step is that of the present state, measurements and weights, so the estimate is the one a solve from
 //! scratch arrives at, within the tolerance; the matrix decides how many steps that takes. It is taken anew (the refresh rule)
-//! when the network, what is estimated of it or what injects nothing changes; after so many scans; and within a scan when a step
-//! is not below a fifth of the one before. All of it follows from the inputs and counts. What is kept is a value
+//! when the network, what is measured of it or what injects nothing changes, or a weight by more than a factor of four; after so many
+//! scans; and within a scan when a step is not below a fifth of the one before. All of it follows from the inputs and counts. What is kept is a value
 //! ([`TrackerState`]); a tracker made of it goes on with the same bits.
 
 use super::model::{Model, Point};
@@ -16,6 +16,9 @@ use gridflow_inputs::ids::BusId;
 
 /// Scans with one matrix, at most: an hour of scans every 5 s.
 const SCANS: u64 = 720;
+
+/// A weight that changed by more than this makes another matrix.
+const OTHER_WEIGHT: f64 = 4.0;
 
 /// What a kept matrix was taken from.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,7 +131,8 @@ impl Tracker {
         let (model, plan, work) = self.cache.plan(case, reference, kinds, &options.zero_injections);
         let (values, weights) = values_and_weights(measurements, &plan.used);
         let mut frozen = frozen.filter(|frozen| {
-            warm && frozen.scans < SCANS && frozen.network == network && frozen.free == plan.free && frozen.idle == plan.idle
+            let same = frozen.network == network && frozen.free == plan.free && frozen.idle == plan.idle && frozen.kinds == plan.kinds;
+            warm && frozen.scans < SCANS && same && frozen.is_near(&weights)
         });
         let kept = match (frozen.as_ref(), self.factor.take()) {
             (Some(_), Some(factor)) => Some(factor),
@@ -162,6 +166,12 @@ impl Tracker {
 }
 
 impl Frozen {
+    /// Whether weights are much like those of the matrix.
+    fn is_near(&self, weights: &[f64]) -> bool {
+        let near = |(new, old): (&f64, &f64)| *new <= OTHER_WEIGHT * old && *old <= OTHER_WEIGHT * new;
+        self.weights.len() == weights.len() && weights.iter().zip(&self.weights).all(near)
+    }
+
     /// The factor of the matrix; none when the value is not one that a tracker left.
     fn factor(&self, model: &Model) -> Option<Factor> {
         let n = model.buses();
