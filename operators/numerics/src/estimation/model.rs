@@ -17,6 +17,8 @@ const NO_CURRENT: f64 = 1e-6;
 /// The measurement functions of a case, and where bus pairs lie in matrices by bus.
 #[derive(Clone, Debug)]
 pub(super) struct Model {
+    /// Everything it follows from, as bits.
+    pub(super) key: Vec<u64>,
     pub(super) admittance: Admittance,
     /// Ends of each branch and their buses, `from` first.
     pub(super) branches: Vec<([End; 2], [usize; 2])>,
@@ -54,7 +56,7 @@ impl Point {
 }
 
 impl Model {
-    pub(super) fn new(case: &Case) -> Self {
+    pub(super) fn new(case: &Case, key: Vec<u64>) -> Self {
         let branches = Vec::from_iter(case.branches.iter().map(|branch| (ends(branch), [branch.from, branch.to])));
         let admittance = Admittance::new(case);
         let n = case.buses.len();
@@ -66,7 +68,7 @@ impl Model {
         let (pairs, mut slots) = Pattern::from_places(n, n, &places);
         let of_admittance = slots.split_off(n + branches.len());
         let of_branch = slots.split_off(n);
-        Self { admittance, branches, pairs, of_bus: slots, of_branch, of_admittance }
+        Self { key, admittance, branches, pairs, of_bus: slots, of_branch, of_admittance }
     }
 
     pub(super) fn buses(&self) -> usize {

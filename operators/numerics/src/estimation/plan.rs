@@ -172,22 +172,22 @@ fn free(held: &[bool]) -> Vec<f64> {
     held.iter().map(|held| if *held { 0.0 } else { 1.0 }).collect()
 }
 
-/// Everything a [`Model`] follows from.
-pub(super) fn network_key(case: &Case) -> Vec<u64> {
-    let mut key = vec![case.buses.len() as u64, case.branches.len() as u64];
-    key.extend(case.buses.iter().flat_map(|bus| [bus.g.to_bits(), bus.b.to_bits()]));
-    for branch in &case.branches {
-        key.extend([branch.from as u64, branch.to as u64]);
-        key.extend([branch.r, branch.x, branch.b, branch.tap, branch.shift].map(f64::to_bits));
-    }
-    key
+/// Everything a [`Model`] follows from, as bits.
+fn network_key(case: &Case) -> impl Iterator<Item = u64> + '_ {
+    let sizes = [case.buses.len() as u64, case.branches.len() as u64].into_iter();
+    let shunts = case.buses.iter().flat_map(|bus| [bus.g.to_bits(), bus.b.to_bits()]);
+    let branches = case.branches.iter().flat_map(|branch| {
+        let [r, x, b, tap, shift] = [branch.r, branch.x, branch.b, branch.tap, branch.shift].map(f64::to_bits);
+        [branch.from as u64, branch.to as u64, r, x, b, tap, shift]
+    });
+    sizes.chain(shunts).chain(branches)
 }
 
 /// What earlier estimates of the same network and measurement places worked out: observability, order of elimination.
 /// May change the speed of an estimate, never a bit of it.
 #[derive(Clone, Debug, Default)]
 pub struct Cache {
-    network: Option<(Vec<u64>, Model)>,
+    model: Option<Model>,
     plan: Option<(Plan, Work)>,
 }
 
@@ -206,15 +206,14 @@ impl Cache {
         kinds: impl Iterator<Item = MeasurementKind> + Clone,
         idle: &[usize],
     ) -> (&Model, &Plan, &mut Work) {
-        let key = network_key(case);
-        let network = match self.network.take() {
-            Some(network) if network.0 == key => network,
+        let model = match self.model.take() {
+            Some(model) if network_key(case).eq(model.key.iter().copied()) => model,
             _ => {
                 self.plan = None;
-                (key, Model::new(case))
+                Model::new(case, network_key(case).collect())
             }
         };
-        let (_, model) = self.network.insert(network);
+        let model = self.model.insert(model);
         let (plan, mut work) = match self.plan.take() {
             Some(known) if known.0.holds(reference, kinds.clone(), idle) => known,
             _ => Plan::new(model, reference, kinds.collect(), idle),

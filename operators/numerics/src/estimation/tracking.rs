@@ -126,12 +126,11 @@ impl Tracker {
             let (v, va) = start(case, options)?;
             Iterate::new(v, va)
         };
-        let network = super::plan::network_key(case);
         let kinds = measurements.iter().map(|measurement| measurement.kind);
         let (model, plan, work) = self.cache.plan(case, reference, kinds, &options.zero_injections);
         let (values, weights) = values_and_weights(measurements, &plan.used);
         let mut frozen = frozen.filter(|frozen| {
-            let same = frozen.network == network && frozen.free == plan.free && frozen.idle == plan.idle && frozen.kinds == plan.kinds;
+            let same = frozen.network == model.key && frozen.free == plan.free && frozen.idle == plan.idle && frozen.kinds == plan.kinds;
             warm && frozen.scans < SCANS && same && frozen.is_near(&weights)
         });
         let kept = match (frozen.as_ref(), self.factor.take()) {
@@ -147,6 +146,7 @@ impl Tracker {
         match (iterate.taken.take(), frozen.as_mut()) {
             (Some((v, va, weights)), _) => {
                 let (kinds, free, idle) = (plan.kinds.clone(), plan.free.clone(), plan.idle.clone());
+                let network = model.key.clone();
                 frozen = Some(Frozen { network, kinds, weights, v, va, free, idle, last: factor.last.clone(), scans: 1 });
             }
             (None, Some(frozen)) => frozen.scans += 1,

@@ -254,7 +254,7 @@ impl BlockLdlt {
             for row in 0..WIDTH {
                 for column in 0..WIDTH {
                     // An indefinite block may have its size beside the diagonal.
-                    terms[row] = terms[row].max(pivot[WIDTH * row + column].abs().min(pivot[WIDTH * column + row].abs()));
+                    terms[row] = terms[row].max(pivot[WIDTH * row + column].abs());
                 }
             }
             for &i in &self.row_columns[self.row_starts[k]..self.row_starts[k + 1]] {

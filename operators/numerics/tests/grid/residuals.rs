@@ -31,7 +31,7 @@ fn normalised_residuals_are_those_of_the_dense_covariance() {
         if phasors {
             kinds.extend([Kind::VoltageAngle(2), Kind::VoltageAngle(9), Kind::CurrentRealTo(5), Kind::CurrentImaginaryTo(5)]);
         }
-        kinds.retain(|_| noise.bits() % 5 != 0 || seed < 2);
+        kinds.retain(|_| !noise.bits().is_multiple_of(5) || seed < 2);
         let measurements = measured(&kinds, &readings(&case, &kinds, &truth.v, &truth.va), || noise.normal());
         let (options, mut cache) = (Options::default(), Cache::new());
         let found = estimate(&case, reference(&case), &measurements, &options, &mut cache).unwrap();
@@ -152,7 +152,7 @@ fn planted(case: &Case, seed: u64) -> (Vec<CaseMeasurement>, Vec<usize>) {
         // An error of ten standard deviations is then at least five of its residual: what is less no method tells from chance among
         // ten thousand.
         if residuals.redundancy[index] > 0.3 && !wrong.contains(&index) {
-            let sign = if noise.bits() % 2 == 0 { 1.0 } else { -1.0 };
+            let sign = if noise.bits().is_multiple_of(2) { 1.0 } else { -1.0 };
             measurements[index].value += sign * (10.0 + (noise.bits() % 20) as f64) * measurements[index].sigma;
             wrong.push(index);
         }
@@ -263,7 +263,8 @@ fn hubers_function_bounds_the_pull_of_gross_errors() {
         // The judge: stationarity, the derivative of Huber's function summed over H by differences.
         let kinds = Vec::from_iter(measurements.iter().map(|measurement| measurement.kind));
         let h = derivatives(&case, &kinds, &huber.v, &huber.va, false);
-        for state in 0..h[0].len() {
+        let states = h[0].len();
+        for state in 0..states {
             let pull = |index: usize| {
                 let sigma = measurements[index].sigma;
                 h[index][state] * (huber.residuals[index] / sigma).clamp(-1.5, 1.5) / sigma

@@ -42,7 +42,7 @@ fn timing() {
         };
         let holes = |kind: &Kind| {
             let is_injection = matches!(kind, Kind::ActiveInjection(_) | Kind::ReactiveInjection(_));
-            buses_of(&case, *kind).into_iter().all(|bus| !blind(bus) && !(is_injection && beside_blind(bus)))
+            buses_of(&case, *kind).into_iter().all(|bus| !(blind(bus) || is_injection && beside_blind(bus)))
         };
         type Wanted<'a> = &'a dyn Fn(&Kind) -> bool;
         let sets: [(&str, Wanted); 4] =

@@ -56,7 +56,7 @@ fn tracked_estimates_equal_those_from_scratch_and_resume_with_the_same_bits() {
             // Some telemetry is missing in each scan, another part each time.
             let mut seen = kinds.clone();
             if scan % 5 == 3 {
-                seen.retain(|_| noise.bits() % 50 != 0);
+                seen.retain(|_| !noise.bits().is_multiple_of(50));
             }
             let Some(measurements) = scan_of(&moved, &seen, &mut noise) else { continue };
             let mut resumed = Tracker::new(tracker.state().clone());
