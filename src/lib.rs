@@ -7,6 +7,7 @@ pub mod clock;
 pub mod contingencies;
 pub mod demo;
 pub mod engine;
+pub mod estimating;
 pub mod failpoint;
 mod follower;
 pub mod importing;

@@ -10,6 +10,8 @@ mod clocks;
 mod command_line;
 #[path = "system/contingency.rs"]
 mod contingency;
+#[path = "system/estimate.rs"]
+mod estimate;
 #[path = "system/islands.rs"]
 mod islands;
 #[path = "system/late_rows.rs"]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use gridflow_inputs::Input;
 use gridflow_inputs::ids::{BusId, IslandId, SensorId};
 use gridflow_inputs::network::{BusKind, Network};
-use gridflow_inputs::units::{MilliVoltAmperes, to_fixed};
+use gridflow_inputs::units::{MicroAmperes, MilliVoltAmperes, to_fixed};
 use gridflow_numerics::admittance::Admittance;
 use gridflow_numerics::case::{Case, CaseMeasurement, MeasurementKind};
 use gridflow_numerics::estimation::{self, EstimationError};
@@ -140,6 +140,12 @@ fn in_units(case: &Case, kind: MeasurementKind, value: f64) -> i64 {
         Kind::VoltageAngle(_) => case.microradians(value).map(|value| value.0),
         Kind::ActiveInjection(_) | Kind::ActiveFlowFrom(_) | Kind::ActiveFlowTo(_) => case.mw(value).map(|value| value.0),
         Kind::ReactiveInjection(_) | Kind::ReactiveFlowFrom(_) | Kind::ReactiveFlowTo(_) => case.mvar(value).map(|value| value.0),
+        Kind::CurrentMagnitudeFrom(_)
+        | Kind::CurrentMagnitudeTo(_)
+        | Kind::CurrentRealFrom(_)
+        | Kind::CurrentRealTo(_)
+        | Kind::CurrentImaginaryFrom(_)
+        | Kind::CurrentImaginaryTo(_) => MicroAmperes::from_ka(value * case.customary(kind)).map(|value| value.0),
     };
     fixed.unwrap_or(gridflow_inputs::units::MAX_MAGNITUDE)
 }

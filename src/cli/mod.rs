@@ -7,6 +7,7 @@ mod cascade;
 mod cluster;
 mod contingency;
 mod demo;
+mod estimate;
 mod grid;
 mod import;
 mod inspect;
@@ -58,6 +59,8 @@ enum Command {
     WhatIf(what_if::WhatIfArguments),
     /// Tells what the outage of each branch (or unit, or pair) of a network file would overload, cut off or leave unsolved.
     Contingency(contingency::ContingencyArguments),
+    /// Estimates the state of a network from a file of measurements: observability, bad data, voltages.
+    Estimate(estimate::EstimateArguments),
     /// Writes the streaming benchmark's workload W1: readings of 100,000 meters as they arrive.
     Workload(workload::WorkloadArguments),
 }
@@ -117,6 +120,7 @@ pub(crate) fn run() -> i32 {
         Command::PowerFlow(arguments) => power_flow::run(&arguments),
         Command::WhatIf(arguments) => what_if::run(&arguments),
         Command::Contingency(arguments) => contingency::run(&arguments),
+        Command::Estimate(arguments) => estimate::run(&arguments),
         Command::Workload(arguments) => workload::run(&arguments),
     };
     match result {

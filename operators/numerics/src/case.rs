@@ -13,6 +13,7 @@ mod tests;
 
 pub use build::CaseError;
 pub use islands::Island;
+pub(crate) use measurement::{AtBus, AtEnd, Place};
 pub use measurement::{CaseMeasurement, MeasurementKind};
 pub use merge::{MergeError, MergedBus, merge_zero_impedance};
 

@@ -29,6 +29,68 @@ pub enum MeasurementKind {
     ReactiveFlowFrom(usize),
     /// Reactive power leaving the `to` side of a branch.
     ReactiveFlowTo(usize),
+    /// Magnitude of the current through the `from` side of a branch.
+    CurrentMagnitudeFrom(usize),
+    /// Magnitude of the current through the `to` side of a branch.
+    CurrentMagnitudeTo(usize),
+    /// Real part of the current leaving the `from` side of a branch, against the time reference of the angles.
+    CurrentRealFrom(usize),
+    /// Real part of the current leaving the `to` side.
+    CurrentRealTo(usize),
+    /// Imaginary part of the current leaving the `from` side.
+    CurrentImaginaryFrom(usize),
+    /// Imaginary part of the current leaving the `to` side.
+    CurrentImaginaryTo(usize),
+}
+
+/// What is measured at a bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtBus {
+    Magnitude,
+    Angle,
+    Active,
+    Reactive,
+}
+
+/// What is measured at a side of a branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtEnd {
+    Active,
+    Reactive,
+    CurrentMagnitude,
+    CurrentReal,
+    CurrentImaginary,
+}
+
+/// Where something is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// At a bus.
+    Bus(usize, AtBus),
+    /// At side 0 (`from`) or 1 (`to`) of a branch.
+    End(usize, usize, AtEnd),
+}
+
+impl MeasurementKind {
+    /// Where it is measured, and what there.
+    pub(crate) fn place(self) -> Place {
+        match self {
+            Self::VoltageMagnitude(bus) => Place::Bus(bus, AtBus::Magnitude),
+            Self::VoltageAngle(bus) => Place::Bus(bus, AtBus::Angle),
+            Self::ActiveInjection(bus) => Place::Bus(bus, AtBus::Active),
+            Self::ReactiveInjection(bus) => Place::Bus(bus, AtBus::Reactive),
+            Self::ActiveFlowFrom(branch) => Place::End(branch, 0, AtEnd::Active),
+            Self::ActiveFlowTo(branch) => Place::End(branch, 1, AtEnd::Active),
+            Self::ReactiveFlowFrom(branch) => Place::End(branch, 0, AtEnd::Reactive),
+            Self::ReactiveFlowTo(branch) => Place::End(branch, 1, AtEnd::Reactive),
+            Self::CurrentMagnitudeFrom(branch) => Place::End(branch, 0, AtEnd::CurrentMagnitude),
+            Self::CurrentMagnitudeTo(branch) => Place::End(branch, 1, AtEnd::CurrentMagnitude),
+            Self::CurrentRealFrom(branch) => Place::End(branch, 0, AtEnd::CurrentReal),
+            Self::CurrentRealTo(branch) => Place::End(branch, 1, AtEnd::CurrentReal),
+            Self::CurrentImaginaryFrom(branch) => Place::End(branch, 0, AtEnd::CurrentImaginary),
+            Self::CurrentImaginaryTo(branch) => Place::End(branch, 1, AtEnd::CurrentImaginary),
+        }
+    }
 }
 
 /// A measurement as the estimator takes it.
@@ -73,6 +135,44 @@ impl Case {
         };
         let sigma = (sigma as f64 / units_per_one).max(SIGMA_MIN);
         Some(CaseMeasurement { sensor: sensor.id, kind, value: value as f64 / units_per_one, sigma })
+    }
+
+    /// One per unit of what is measured in the customary unit: pu, degrees, MW, Mvar or kA.
+    ///
+    /// # Panics
+    /// When the place is not one of the case.
+    #[must_use]
+    pub fn customary(&self, kind: MeasurementKind) -> f64 {
+        match kind.place() {
+            Place::Bus(_, AtBus::Magnitude) => 1.0,
+            Place::Bus(_, AtBus::Angle) => 180.0 / std::f64::consts::PI,
+            Place::Bus(_, AtBus::Active | AtBus::Reactive) | Place::End(_, _, AtEnd::Active | AtEnd::Reactive) => self.base_mva,
+            Place::End(branch, side, _) => {
+                let branch = &self.branches[branch];
+                // Three-phase power over line voltage.
+                self.base_mva / (3f64.sqrt() * self.buses[if side == 0 { branch.from } else { branch.to }].base_kv)
+            }
+        }
+    }
+
+    /// A measurement of a value in the customary unit. A `sigma` below 10⁻⁶ per unit counts as that much.
+    ///
+    /// # Panics
+    /// When the place is not one of the case.
+    #[must_use]
+    pub fn customary_measurement(&self, sensor: SensorId, kind: MeasurementKind, value: f64, sigma: f64) -> CaseMeasurement {
+        let one = self.customary(kind);
+        CaseMeasurement { sensor, kind, value: value / one, sigma: (sigma / one).max(SIGMA_MIN) }
+    }
+
+    /// Buses to which nothing is connected but branches and shunts, ascending: they inject exactly nothing.
+    #[must_use]
+    pub fn zero_injections(&self) -> Vec<usize> {
+        let mut busy = vec![false; self.buses.len()];
+        let attached = self.generators.iter().map(|unit| unit.bus).chain(self.loads.iter().map(|load| load.bus));
+        let attached = attached.chain(self.storages.iter().map(|unit| unit.bus));
+        attached.chain(self.dc_lines.iter().flat_map(|line| [line.from, line.to])).for_each(|bus| busy[bus] = true);
+        (0..busy.len()).filter(|bus| !busy[*bus]).collect()
     }
 
     /// Active power of a per-unit value; none when it is beyond what a row may hold.

@@ -1,40 +1,80 @@
 //! State estimation: the voltages that fit all measurements best, by weighted least squares.
 //!
-//! Minimises `J = Σ ((z - h(x))/σ)²` over angles and magnitudes by Gauss-Newton steps `G Δx = Hᵀ W r`, `G = Hᵀ W H`
-//! (Abur and Expósito, "Power System State Estimation", chapters 2 and 4). Observability comes first: what the measurements do not
-//! determine is named, held at its start value, and kept out of the estimate of the rest. All per unit and
-//! radians; sums run in the order of the measurements, which the caller sorts by sensor.
+//! Minimises `J = Σ ((z - h(x))/σ)²` over angles and magnitudes by Gauss-Newton steps (Abur and Expósito, "Power System State
+//! Estimation", chapters 2 to 6), with zero injections as equality constraints. Observability comes first: what the
+//! measurements do not determine is named, held at its start value, and kept out of the estimate of the rest. All per unit and
+//! radians; sums run in the order of buses, branches and, at each, measurements, which the caller sorts by sensor.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `model.rs` | what measurements read at a state, and derivatives |
+//! | `system.rs` | the linear system of a step, by bus |
+//! | `solve.rs` | the steps |
+//! | `plan.rs` | what follows from places alone, kept from one estimate to the next |
+//! | `observability.rs` | what the measurements determine |
+//! | `residuals.rs` | normalised residuals, critical measurements |
+//! | `bad_data.rs` | gross errors found and taken out |
+//! | `placement.rs` | measurements that would restore observability |
+//! | `tracking.rs` | estimates from the previous one, on a frozen matrix |
 
+mod bad_data;
 mod model;
 mod observability;
+mod placement;
+mod plan;
+mod residuals;
+mod solve;
+mod system;
+mod tracking;
 
-use crate::case::{Case, CaseMeasurement, MeasurementKind};
-use crate::sparse::{Ldlt, Pattern};
+pub use bad_data::{BadDataOptions, BadDatum, Identification, greatest_by_chance, identify};
+pub use placement::placements;
+pub use plan::Cache;
+pub use residuals::{Residuals, critical, normalize};
+pub use tracking::{Frozen, Tracker, TrackerState};
+
+use crate::case::{Case, CaseMeasurement, Place};
 use crate::statistics::chi_squared_quantile;
 use gridflow_inputs::ids::{BusId, SensorId};
-use model::Model;
-use std::f64::consts::PI;
-
-/// Marks a state that is held.
-const HELD: usize = usize::MAX;
+use plan::Plan;
+use solve::{Iterate, Job};
+use system::{Given, System, residual};
 
 /// Probability below the bad-data threshold of [`Estimate::threshold`] when all errors are as stated.
 pub const CONFIDENCE: f64 = 0.99;
+
+/// What is minimised.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Method {
+    /// The sum of squares of residuals by their standard deviations.
+    #[default]
+    LeastSquares,
+    /// Huber's function of them: squares up to `threshold` standard deviations, straight lines beyond, so that a gross error pulls
+    /// with the force of one of `threshold`; by iteratively reweighted least squares.
+    Huber {
+        /// In standard deviations, positive; 1.5 is usual.
+        threshold: f64,
+    },
+}
 
 /// How to estimate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Magnitudes and angles to start from, one per bus each; without, the start values of the case.
     pub start: Option<(Vec<f64>, Vec<f64>)>,
+    /// Buses that inject nothing, ascending: equality constraints.
+    pub zero_injections: Vec<usize>,
+    /// What is minimised.
+    pub method: Method,
     /// Largest last step of a converged state.
     pub tolerance: f64,
-    /// Steps before giving up.
+    /// Steps before giving up; five times as many with [`Method::Huber`].
     pub max_iterations: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { start: None, tolerance: 1e-8, max_iterations: 20 }
+        Self { start: None, zero_injections: Vec::new(), method: Method::default(), tolerance: 1e-8, max_iterations: 20 }
     }
 }
 
@@ -59,20 +99,29 @@ pub struct Estimate {
     pub residuals: Vec<f64>,
     /// Whether a measurement took part: it touches no held bus, and is no angle beside a held reference.
     pub used: Vec<bool>,
-    /// J: weighted squares of the residuals of the measurements used.
+    /// J: weighted squares of the residuals of the measurements used; Huber's function of them, doubled, if that is minimised.
     pub objective: f64,
-    /// Measurements used less states estimated.
+    /// Measurements used and constraints, less states estimated.
     pub degrees_of_freedom: usize,
     /// 99 % point of J when all errors are as stated; above it some measurement or the topology is wrong. None
     /// without redundancy, when J says nothing.
     pub threshold: Option<f64>,
     /// Gauss-Newton steps.
     pub iterations: usize,
+    /// Multipliers of the constraints on P and Q of each bus that injects nothing, in the order given: how much J falls, by half, with
+    /// each unit it would inject. 0 where the constraint takes no part.
+    pub multipliers: Vec<[f64; 2]>,
 }
 
 /// Why there is no estimate.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum EstimationError {
+    /// A bus said to inject nothing is not in the case, or not in ascending order.
+    #[error("the buses that inject nothing are not given by ascending index of the case")]
+    ZeroInjections,
+    /// A threshold that is not positive.
+    #[error("the threshold of Huber's function is {0}, not a positive number of standard deviations")]
+    Threshold(f64),
     /// The reference bus is not in the case.
     #[error("the reference bus has index {0}, which the case does not have")]
     Reference(usize),
@@ -107,83 +156,12 @@ pub enum EstimationError {
     },
 }
 
-/// What earlier estimates of the same network and measurement places worked out: observability and symbolic analysis.
-/// May change the speed of an estimate, never a bit of it.
-#[derive(Clone, Debug, Default)]
-pub struct Cache(Option<Plan>);
-
-impl Cache {
-    /// An empty cache.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-}
-
-/// What depends on the network and on what is measured where, but not on values.
-#[derive(Clone, Debug)]
-struct Plan {
-    /// Everything the plan follows from, as bits.
-    key: Vec<u64>,
-    unobservable: Vec<usize>,
-    /// Unknown of each state (angle of bus i: 2i, magnitude: 2i + 1), or [`HELD`].
-    unknown: Vec<usize>,
-    unknowns: usize,
-    /// Whether the reference angle is held as the origin of angles.
-    reference_held: bool,
-    used: Vec<bool>,
-    gain: Gain,
-    ldlt: Ldlt,
-}
-
-/// The gain matrix HᵀWH: its upper triangle, and where the products of each row of H go.
-#[derive(Clone, Debug)]
-struct Gain {
-    pattern: Pattern,
-    slots: Vec<u32>,
-}
-
-impl Gain {
-    /// The pattern from the unknowns of each row.
-    fn new<'a>(unknowns: usize, rows: impl Iterator<Item = &'a [usize]>) -> Self {
-        // The diagonal first: unknowns no row touches have a place too.
-        let mut places = Vec::from_iter((0..unknowns).map(|k| (k, k)));
-        for row in rows {
-            for (k, &a) in row.iter().enumerate() {
-                places.extend(row[..=k].iter().map(|&b| (a.min(b), a.max(b))));
-            }
-        }
-        let (pattern, slots) = Pattern::from_places(unknowns, unknowns, &places);
-        Self { pattern, slots: slots[unknowns..].iter().map(|slot| *slot as u32).collect() }
-    }
-
-    /// Slot of an unknown's own value.
-    fn diagonal(&self, unknown: usize) -> usize {
-        // The last of its column in an upper triangle.
-        self.pattern.slots(unknown).end - 1
-    }
-
-    /// The values from the weight and the derivatives of each row.
-    fn values<'a>(&self, rows: impl Iterator<Item = (f64, &'a [f64])>) -> Vec<f64> {
-        let mut values = vec![0.0; self.pattern.len()];
-        let mut slots = self.slots.iter();
-        for (weight, row) in rows {
-            for (k, a) in row.iter().enumerate() {
-                let weighted = weight * a;
-                for (b, slot) in row[..=k].iter().zip(slots.by_ref()) {
-                    values[*slot as usize] += weighted * b;
-                }
-            }
-        }
-        values
-    }
-}
-
 /// Estimates the state of a case, which is one island with the bus of index `reference` as origin of angles.
 ///
-/// Without angle measurements the reference angle is held at its start (0 in the case by custom). With them it is estimated
-/// too; but where they do not reach the reference bus, it is held and they are left out if that leaves fewer buses
-/// unobservable. A bus whose angle nothing ties to the origin is unobservable.
+/// Without measurements of angles or current phasors the reference angle is held at its start (0 in the case by custom). With
+/// them it is estimated too; but where they do not reach the reference bus, it is held and they are left out if that leaves
+/// fewer buses unobservable. A bus whose angle nothing ties to the origin is unobservable. Magnitudes of currents determine
+/// nothing by themselves: they take part where other measurements determine the state.
 ///
 /// # Errors
 /// When the input cannot be, or no estimate was found; see [`EstimationError`]. Lack of observability is no error.
@@ -194,65 +172,48 @@ pub fn estimate(
     options: &Options,
     cache: &mut Cache,
 ) -> Result<Estimate, EstimationError> {
-    check(case, reference, measurements)?;
-    let (mut v, mut va) = start(case, options)?;
-    let model = Model::new(case);
-    let key = key(case, reference, measurements);
-    if cache.0.as_ref().is_none_or(|plan| plan.key != key) {
-        cache.0 = Some(plan(&model, reference, measurements, key));
-    }
-    let plan = cache.0.as_mut().expect("it was just put there");
-    let mut iterations = 0;
-    let mut converged = plan.unknowns == 0;
-    let mut last = (0.0, 0);
-    while !converged {
-        if iterations == options.max_iterations || !f64::is_finite(last.0) {
-            let (step, state) = last;
-            return Err(EstimationError::NotConverged { iterations, step, bus: case.buses[state / 2].id });
+    check(case, reference, measurements, options)?;
+    let (v, va) = start(case, options)?;
+    let kinds = measurements.iter().map(|measurement| measurement.kind);
+    let (model, plan, work) = cache.plan(case, reference, kinds, &options.zero_injections);
+    let (values, weights) = values_and_weights(measurements, &plan.used);
+    let job = Job { case, model, options, values: &values, weights: &weights };
+    let mut iterate = Iterate::new(v, va);
+    iterate.converge(&job, plan, &mut work.factor, &mut work.system)?;
+    Ok(conclude(&job, plan, &iterate, &mut work.system))
+}
+
+fn inverse_variance(measurement: &CaseMeasurement) -> f64 {
+    1.0 / (measurement.sigma * measurement.sigma)
+}
+
+/// Values, and inverse variances; 0 for what takes no part.
+fn values_and_weights(measurements: &[CaseMeasurement], used: &[bool]) -> (Vec<f64>, Vec<f64>) {
+    let weight = |(measurement, used): (&CaseMeasurement, &bool)| if *used { inverse_variance(measurement) } else { 0.0 };
+    (measurements.iter().map(|measurement| measurement.value).collect(), measurements.iter().zip(used).map(weight).collect())
+}
+
+/// The estimate at the state the steps arrived at.
+fn conclude(job: &Job, plan: &Plan, iterate: &Iterate, system: &mut System) -> Estimate {
+    let Job { model, options, values, weights, .. } = *job;
+    let given = Given { model, sites: &plan.sites, values, weights, free: &plan.free, idle: &plan.idle };
+    system.take(&given, &iterate.point, &iterate.multipliers, false);
+    let estimated = system.estimated.clone();
+    let residuals = Vec::from_iter((0..values.len()).map(|index| residual(plan.sites.place(index), values[index], estimated[index])));
+    let squares = residuals.iter().zip(weights).map(|(residual, weight)| residual * residual * weight);
+    let objective = match options.method {
+        Method::LeastSquares => squares.sum(),
+        Method::Huber { threshold } => {
+            let limit = threshold * threshold;
+            squares.map(|square| if square <= limit { square } else { 2.0 * threshold * square.sqrt() - limit }).sum()
         }
-        let rows = model.evaluate(measurements, &plan.unknown, &plan.used, &v, &va);
-        let mut step = vec![0.0; plan.unknowns];
-        for (index, measurement) in measurements.iter().enumerate().filter(|(index, _)| plan.used[*index]) {
-            let weighted = residual(measurement, rows.estimated[index]) / (measurement.sigma * measurement.sigma);
-            let (unknowns, derivatives) = rows.row(index);
-            for (unknown, derivative) in unknowns.iter().zip(derivatives) {
-                step[*unknown] += derivative * weighted;
-            }
-        }
-        let weights = measurements.iter().map(|measurement| 1.0 / (measurement.sigma * measurement.sigma));
-        let used = weights.enumerate().filter(|(index, _)| plan.used[*index]);
-        let gain = plan.gain.values(used.map(|(index, weight)| (weight, rows.row(index).1)));
-        if let Err(pivot) = plan.ldlt.factor(&gain) {
-            let state = plan.unknown.iter().position(|unknown| *unknown == pivot.row).expect("every unknown is a state");
-            return Err(EstimationError::Singular { iterations, bus: case.buses[state / 2].id });
-        }
-        plan.ldlt.solve(&mut step);
-        last = (0.0, 0);
-        for (state, &unknown) in plan.unknown.iter().enumerate().filter(|(_, unknown)| **unknown != HELD) {
-            let change = step[unknown];
-            if state % 2 == 0 {
-                va[state / 2] += change
-            } else {
-                v[state / 2] += change
-            }
-            if change.abs() > last.0 || change.is_nan() {
-                last = (change.abs(), state);
-            }
-        }
-        iterations += 1;
-        converged = last.0 < options.tolerance;
-    }
-    let estimated = model.evaluate(measurements, &plan.unknown, &plan.used, &v, &va).estimated;
-    let residuals = Vec::from_iter(measurements.iter().zip(&estimated).map(|(measurement, value)| residual(measurement, *value)));
-    let used = measurements.iter().zip(&residuals).zip(&plan.used).filter(|(_, used)| **used);
-    let objective = used.map(|((measurement, residual), _)| (residual / measurement.sigma) * (residual / measurement.sigma)).sum();
-    let count = plan.used.iter().filter(|used| **used).count();
-    let degrees_of_freedom = count.saturating_sub(plan.unknowns);
-    Ok(Estimate {
-        v,
-        va,
+    };
+    let degrees_of_freedom = plan.equations().saturating_sub(plan.unknowns());
+    Estimate {
+        v: iterate.point.v.clone(),
+        va: iterate.point.va.clone(),
         unobservable: plan.unobservable.clone(),
-        held: plan.held_buses(reference),
+        held: plan.held_buses(),
         reference_held: plan.reference_held,
         estimated,
         residuals,
@@ -260,58 +221,29 @@ pub fn estimate(
         objective,
         degrees_of_freedom,
         threshold: chi_squared_quantile(CONFIDENCE, degrees_of_freedom),
-        iterations,
-    })
-}
-
-impl Plan {
-    /// Buses with a held state; that the origin of angles is held makes a bus no less estimated.
-    fn held_buses(&self, reference: usize) -> Vec<usize> {
-        let held = |bus: &usize| {
-            let angle = self.unknown[2 * bus] == HELD && !(*bus == reference && self.reference_held);
-            angle || self.unknown[2 * bus + 1] == HELD
-        };
-        (0..self.unknown.len() / 2).filter(held).collect()
+        iterations: iterate.iterations,
+        multipliers: options.zero_injections.iter().map(|bus| iterate.multipliers[*bus]).collect(),
     }
 }
 
-fn plan(model: &Model, reference: usize, measurements: &[CaseMeasurement], key: Vec<u64>) -> Plan {
-    let found = observability::analyze(model, reference, measurements);
-    let mut unknown = vec![HELD; found.held.len()];
-    let mut unknowns = 0;
-    for (state, _) in found.held.iter().enumerate().filter(|(_, held)| !**held) {
-        unknown[state] = unknowns;
-        unknowns += 1;
-    }
-    let rows = model.at_flat_state(measurements, &unknown, &found.used);
-    let gain = Gain::new(unknowns, (0..measurements.len()).filter(|index| found.used[*index]).map(|index| rows.row(index).0));
-    let ldlt = Ldlt::analyze(&gain.pattern);
-    let (unobservable, reference_held, used) = (found.unobservable, found.reference_held, found.used);
-    Plan { key, unobservable, unknown, unknowns, reference_held, used, gain, ldlt }
-}
-
-fn residual(measurement: &CaseMeasurement, estimated: f64) -> f64 {
-    let difference = measurement.value - estimated;
-    match measurement.kind {
-        MeasurementKind::VoltageAngle(_) => difference - 2.0 * PI * (difference / (2.0 * PI)).round_ties_even(),
-        _ => difference,
-    }
-}
-
-fn check(case: &Case, reference: usize, measurements: &[CaseMeasurement]) -> Result<(), EstimationError> {
-    use MeasurementKind as Kind;
+fn check(case: &Case, reference: usize, measurements: &[CaseMeasurement], options: &Options) -> Result<(), EstimationError> {
     if reference >= case.buses.len() {
         return Err(EstimationError::Reference(reference));
     }
+    let idle = &options.zero_injections;
+    if idle.iter().any(|bus| *bus >= case.buses.len()) || idle.windows(2).any(|pair| pair[0] >= pair[1]) {
+        return Err(EstimationError::ZeroInjections);
+    }
+    if let Method::Huber { threshold } = options.method
+        && !(threshold > 0.0 && threshold.is_finite())
+    {
+        return Err(EstimationError::Threshold(threshold));
+    }
     for measurement in measurements {
         let refused = |reason| Err(EstimationError::Measurement { sensor: measurement.sensor, reason });
-        let exists = match measurement.kind {
-            Kind::VoltageMagnitude(bus) | Kind::VoltageAngle(bus) | Kind::ActiveInjection(bus) | Kind::ReactiveInjection(bus) => {
-                bus < case.buses.len()
-            }
-            Kind::ActiveFlowFrom(branch) | Kind::ActiveFlowTo(branch) | Kind::ReactiveFlowFrom(branch) | Kind::ReactiveFlowTo(branch) => {
-                branch < case.branches.len()
-            }
+        let exists = match measurement.kind.place() {
+            Place::Bus(bus, _) => bus < case.buses.len(),
+            Place::End(branch, ..) => branch < case.branches.len(),
         };
         if !exists {
             return refused("is of a bus or branch the case does not have");
@@ -335,29 +267,4 @@ fn start(case: &Case, options: &Options) -> Result<(Vec<f64>, Vec<f64>), Estimat
         && v.iter().all(|v| v.is_finite() && *v > 0.0)
         && va.iter().all(|va| va.is_finite());
     if sound { Ok((v.clone(), va.clone())) } else { Err(EstimationError::Start) }
-}
-
-/// Everything a [`Plan`] follows from.
-fn key(case: &Case, reference: usize, measurements: &[CaseMeasurement]) -> Vec<u64> {
-    use MeasurementKind as Kind;
-    let mut key = vec![case.buses.len() as u64, case.branches.len() as u64, reference as u64];
-    key.extend(case.buses.iter().flat_map(|bus| [bus.g.to_bits(), bus.b.to_bits()]));
-    for branch in &case.branches {
-        key.extend([branch.from as u64, branch.to as u64]);
-        key.extend([branch.r, branch.x, branch.b, branch.tap, branch.shift].map(f64::to_bits));
-    }
-    key.extend(measurements.iter().map(|measurement| {
-        let (code, index) = match measurement.kind {
-            Kind::VoltageMagnitude(bus) => (0, bus),
-            Kind::VoltageAngle(bus) => (1, bus),
-            Kind::ActiveInjection(bus) => (2, bus),
-            Kind::ReactiveInjection(bus) => (3, bus),
-            Kind::ActiveFlowFrom(branch) => (4, branch),
-            Kind::ActiveFlowTo(branch) => (5, branch),
-            Kind::ReactiveFlowFrom(branch) => (6, branch),
-            Kind::ReactiveFlowTo(branch) => (7, branch),
-        };
-        8 * index as u64 + code
-    }));
-    key
 }

@@ -1,19 +1,22 @@
-//! Which states the measurements determine: the null space of H. A factor of HᵀH without zero pivots says that it is
-//! empty, which is the usual case and cheap; otherwise H itself is eliminated.
+//! Which states the measurements determine: the null space of H.
 //!
 //! H is taken at the flat state, so that the answer depends on the network and on what is measured where, never on values or
-//! on an earlier estimate. Its rows and then its columns are scaled to unit length, which changes no null space's
-//! support and lets one tolerance serve all networks and accuracies.
+//! on an earlier estimate. Its rows are scaled to unit length, which changes no null space's support and lets one
+//! tolerance serve all networks and accuracies. The system of an estimate at that state that can be factored, and whose inverse
+//! magnifies nothing beyond [`MAGNIFIED`], says that the null space is empty: the usual case, and cheap. Otherwise H itself is
+//! eliminated.
 
 use super::model::{Model, Rows};
-use super::{Gain, HELD};
-use crate::case::{CaseMeasurement, MeasurementKind};
-use crate::sparse::{Ldlt, Matrix, NullSpace};
+use crate::case::{AtBus, MeasurementKind, Place};
+use crate::sparse::{Matrix, NullSpace, Pattern};
 
 /// An entry of a null vector below this is zero.
 const ZERO_ENTRY: f64 = 1e-6;
 /// Combinations of null vectors looked at, so that no entry stays small by chance in all of them.
 const COMBINATIONS: u64 = 3;
+/// An inverse that magnifies more than this may be one of a singular matrix.
+pub(super) const MAGNIFIED: f64 = 1e9;
+const HELD: usize = usize::MAX;
 
 /// What can be estimated, and from what.
 pub(super) struct Observability {
@@ -23,27 +26,26 @@ pub(super) struct Observability {
     pub(super) held: Vec<bool>,
     /// Whether the reference angle is held as the origin of angles.
     pub(super) reference_held: bool,
-    /// Measurements that touch no held state but the origin and share that origin.
+    /// Rows of H that touch no held state but the origin and share that origin.
     pub(super) used: Vec<bool>,
 }
 
-/// Finds what the measurements determine.
-pub(super) fn analyze(model: &Model, reference: usize, measurements: &[CaseMeasurement]) -> Observability {
+/// Finds what the rows of H determine; `rows` are those of `kinds` at the flat state.
+pub(super) fn analyze(model: &Model, reference: usize, kinds: &[MeasurementKind], rows: &Rows) -> Observability {
     let states = 2 * model.buses();
     let origin = 2 * reference;
     let mut held = vec![false; states];
-    let mut used = vec![true; measurements.len()];
-    // Angles are those of their measurements where these reach far enough; else the reference bus is their origin and angle
-    // measurements, which have another, take no part: whichever leaves less open.
-    let is_angle = |measurement: &CaseMeasurement| matches!(measurement.kind, MeasurementKind::VoltageAngle(_));
-    let mut reference_held = !measurements.iter().any(is_angle);
+    let mut used = vec![true; kinds.len()];
+    // Angles are those of their measurements where these reach far enough; else the reference bus is their origin and
+    // measurements of angles and phasors, which have another, take no part: whichever leaves less open.
+    let mut reference_held = !kinds.iter().any(|kind| is_absolute(*kind));
     held[origin] = reference_held;
-    let mut open = undetermined(model, measurements, &held, &used);
+    let mut open = undetermined(rows, &held, &used);
     if open.contains(&origin) {
-        let without_angles = Vec::from_iter(measurements.iter().map(|measurement| !is_angle(measurement)));
+        let without_angles = Vec::from_iter(kinds.iter().map(|kind| !is_absolute(*kind)));
         let mut with_origin = held.clone();
         with_origin[origin] = true;
-        let otherwise = undetermined(model, measurements, &with_origin, &without_angles);
+        let otherwise = undetermined(rows, &with_origin, &without_angles);
         if count_buses(&otherwise) < count_buses(&open) {
             (reference_held, held, used, open) = (true, with_origin, without_angles, otherwise);
         }
@@ -52,67 +54,87 @@ pub(super) fn analyze(model: &Model, reference: usize, measurements: &[CaseMeasu
     unobservable.dedup();
     // What touches an undetermined state says nothing about the others, unless in a difference with its like; without these
     // rows it may be that more is undetermined.
-    let all = Vec::from_iter(0..states);
-    let everything = model.at_flat_state(measurements, &all, &used);
     while !open.is_empty() {
         open.iter().for_each(|state| held[*state] = true);
         for (index, used) in used.iter_mut().enumerate() {
             let blocks = |state: &usize| held[*state] && !(*state == origin && reference_held);
-            *used = *used && !everything.row(index).0.iter().any(blocks);
+            *used = *used && !rows.row(index).0.iter().any(blocks);
         }
-        open = undetermined(model, measurements, &held, &used);
+        open = undetermined(rows, &held, &used);
     }
     Observability { unobservable, held, reference_held, used }
+}
+
+/// Whether a measurement tells of angles against the time reference, not of differences.
+pub(super) fn is_absolute(kind: MeasurementKind) -> bool {
+    use MeasurementKind as Kind;
+    matches!(kind.place(), Place::Bus(_, AtBus::Angle))
+        || matches!(kind, Kind::CurrentRealFrom(_) | Kind::CurrentRealTo(_) | Kind::CurrentImaginaryFrom(_) | Kind::CurrentImaginaryTo(_))
 }
 
 fn count_buses(states: &[usize]) -> usize {
     states.chunk_by(|a, b| a / 2 == b / 2).count()
 }
 
-/// States that are not held and not determined by the measurements in use, ascending.
-fn undetermined(model: &Model, measurements: &[CaseMeasurement], held: &[bool], used: &[bool]) -> Vec<usize> {
+/// States that are not held and not determined by the rows in use, ascending.
+pub(super) fn undetermined(rows: &Rows, held: &[bool], used: &[bool]) -> Vec<usize> {
     let free = Vec::from_iter((0..held.len()).filter(|state| !held[*state]));
-    let mut unknown = vec![HELD; held.len()];
-    for (index, state) in free.iter().enumerate() {
-        unknown[*state] = index;
-    }
-    let rows = model.at_flat_state(measurements, &unknown, used);
-    let null = null_space_support(free.len(), measurements.len(), &rows);
-    free.iter().zip(null).filter(|(_, open)| *open).map(|(state, _)| *state).collect()
-}
-
-/// For each unknown whether some null vector of H differs from zero there.
-fn null_space_support(unknowns: usize, count: usize, rows: &Rows) -> Vec<bool> {
-    let gain = Gain::new(unknowns, (0..count).map(|index| rows.row(index).0));
-    let weights = Vec::from_iter((0..count).map(|index| {
-        let square: f64 = rows.row(index).1.iter().map(|derivative| derivative * derivative).sum();
-        if square > 0.0 { 1.0 / square } else { 0.0 }
-    }));
-    let values = gain.values((0..count).map(|index| (weights[index], rows.row(index).1)));
-    let mut open = vec![false; unknowns];
-    let mut ldlt = Ldlt::analyze(&gain.pattern);
-    if ldlt.factor_holding(&values).is_empty() {
-        return open;
-    }
-    // HᵀH may only seem singular: its rounding hides what is determined weakly. H itself decides.
-    let mut triplets = Vec::new();
-    for (index, weight) in weights.iter().enumerate() {
-        let (unknowns, derivatives) = rows.row(index);
-        let scale = |unknown: usize| (weight / values[gain.diagonal(unknown)]).sqrt();
-        triplets.extend(unknowns.iter().zip(derivatives).filter(|entry| *entry.1 != 0.0).map(|(k, value)| (index, *k, value * scale(*k))));
-    }
-    let space = NullSpace::new(&Matrix::from_triplets(count, unknowns, &triplets), ldlt.order());
-    for combination in 0..COMBINATIONS {
-        let vector = space.vector(|unknown| weight(combination << 32 | unknown as u64));
-        for (open, entry) in open.iter_mut().zip(vector) {
-            *open |= entry.abs() > ZERO_ENTRY;
+    let (space, _) = null_space(rows, held, used);
+    let mut open = vec![false; free.len()];
+    if space.dimension() > 0 {
+        for combination in 0..COMBINATIONS {
+            let vector = space.vector(|unknown| weight(combination << 32 | unknown as u64));
+            for (open, entry) in open.iter_mut().zip(vector) {
+                *open |= entry.abs() > ZERO_ENTRY;
+            }
         }
     }
-    open
+    free.iter().zip(open).filter(|(_, open)| *open).map(|(state, _)| *state).collect()
+}
+
+/// The null space of the rows in use on the states that are not held, numbered among these, and what to divide its entries by for
+/// their own units.
+pub(super) fn null_space(rows: &Rows, held: &[bool], used: &[bool]) -> (NullSpace, Vec<f64>) {
+    let mut unknown = vec![HELD; held.len()];
+    let mut unknowns = 0;
+    for (state, _) in held.iter().enumerate().filter(|(_, held)| !**held) {
+        unknown[state] = unknowns;
+        unknowns += 1;
+    }
+    let squares = rows.squares(held);
+    let mut columns = vec![0.0; unknowns];
+    let mut entries = Vec::new();
+    for index in (0..used.len()).filter(|index| used[*index] && squares[*index] > 0.0) {
+        let (states, derivatives) = rows.row(index);
+        for (state, value) in states.iter().zip(derivatives).filter(|(state, value)| unknown[**state] != HELD && **value != 0.0) {
+            let scaled = value / squares[index].sqrt();
+            columns[unknown[*state]] += scaled * scaled;
+            entries.push((index, unknown[*state], scaled));
+        }
+    }
+    // Columns too are scaled to unit length.
+    let scales = Vec::from_iter(columns.iter().map(|square| if *square > 0.0 { square.sqrt() } else { 1.0 }));
+    for (_, unknown, value) in &mut entries {
+        *value /= scales[*unknown];
+    }
+    let order = gain_order(unknowns, &entries);
+    (NullSpace::new(&Matrix::from_triplets(used.len(), unknowns, &entries), &order), scales)
+}
+
+/// An order of the unknowns that reduces the fill of HᵀH.
+fn gain_order(unknowns: usize, entries: &[(usize, usize, f64)]) -> Vec<usize> {
+    let mut places = Vec::from_iter((0..unknowns).map(|k| (k, k)));
+    for row in entries.chunk_by(|a, b| a.0 == b.0) {
+        for (k, a) in row.iter().enumerate() {
+            places.extend(row[..k].iter().map(|b| (a.1.min(b.1), a.1.max(b.1))));
+        }
+    }
+    let (pattern, _) = Pattern::from_places(unknowns, unknowns, &places);
+    pattern.fill_reducing_order()
 }
 
 /// Numbers from 1 to 2 that stand in no relation to each other (the finaliser of splitmix64).
-fn weight(seed: u64) -> f64 {
+pub(super) fn weight(seed: u64) -> f64 {
     let mut z = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -5,7 +5,7 @@
 
 use crate::admittance::{Admittance, End, ends};
 use crate::case::Case;
-use crate::sparse::{Block, BlockLu, Lu, Pattern};
+use crate::sparse::{Block2, BlockLu, Lu, Pattern};
 
 /// The symbolic part of earlier solves, and admittances that did not change since.
 #[derive(Clone, Debug, Default)]
@@ -95,7 +95,7 @@ impl Network {
 /// What a bus does not leave free has an identity in place of its equation, so that one analysis serves all roles of buses.
 #[derive(Clone, Debug)]
 pub(super) struct Jacobian {
-    pub(super) blocks: Vec<Block>,
+    pub(super) blocks: Vec<Block2>,
     lu: BlockLu,
     /// The factorisation that chooses pivots, once it was needed.
     pivoting: Option<Pivoting>,
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     /// A · x by row.
-    fn multiplied(pattern: &Pattern, blocks: &[Block], x: &[[f64; 2]]) -> Vec<[f64; 2]> {
+    fn multiplied(pattern: &Pattern, blocks: &[Block2], x: &[[f64; 2]]) -> Vec<[f64; 2]> {
         let row = |row: usize| {
             pattern.slots(row).fold([0.0; 2], |sum, slot| {
                 let (block, x) = (blocks[slot], x[pattern.indices()[slot]]);
@@ -182,7 +182,7 @@ mod tests {
         let (sound, off) = ([5.0, 1.0, -1.0, 5.0], [1.0, 0.0, 0.0, 1.0]);
         let mut jacobian = Jacobian::new(&pattern);
         let expected = [[1.0, -2.0], [3.0, 0.5]];
-        let solved = |jacobian: &mut Jacobian, blocks: [Block; 4]| {
+        let solved = |jacobian: &mut Jacobian, blocks: [Block2; 4]| {
             jacobian.blocks = blocks.to_vec();
             jacobian.factor(&pattern).unwrap();
             let mut x = multiplied(&pattern, &blocks, &expected);

@@ -9,7 +9,7 @@ use super::schedule::{Role, Schedule};
 use super::{Options, PowerFlowError};
 use crate::admittance::{Admittance, rectangular};
 use crate::case::Case;
-use crate::sparse::Block;
+use crate::sparse::Block2;
 
 /// What an iteration arrives at, besides magnitudes and angles.
 pub(super) struct Solution {
@@ -106,7 +106,7 @@ fn free(roles: &[Role]) -> Vec<[f64; 2]> {
 }
 
 /// Injections `p` and `q` at complex voltages, and in the same pass the blocks of the Jacobian there.
-fn evaluate(admittance: &Admittance, voltages: &[(f64, f64)], free: &[[f64; 2]], p: &mut [f64], q: &mut [f64], blocks: &mut [Block]) {
+fn evaluate(admittance: &Admittance, voltages: &[(f64, f64)], free: &[[f64; 2]], p: &mut [f64], q: &mut [f64], blocks: &mut [Block2]) {
     for (i, (own, [angle, magnitude])) in voltages.iter().zip(free).enumerate() {
         let (mut active_sum, mut reactive_sum) = (0.0, 0.0);
         let range = admittance.pattern.slots(i);

@@ -8,7 +8,7 @@
 use super::Pattern;
 
 /// A 2 × 2 block by row.
-pub type Block = [f64; 4];
+pub type Block2 = [f64; 4];
 
 /// Largest multiplier that passes: beyond it the elimination loses more than five of sixteen digits.
 const MULTIPLIER: f64 = 1e5;
@@ -17,7 +17,7 @@ const MULTIPLIER: f64 = 1e5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("block row {row} has no pivot that could stand without a search")]
 pub struct WeakPivot {
-    /// Block row, as the caller numbers it.
+    /// Block2 row, as the caller numbers it.
     pub row: usize,
 }
 
@@ -35,30 +35,30 @@ pub struct BlockLu {
     upper_columns: Vec<u32>,
     /// Whether the row below has the same columns but itself: both are then subtracted in one pass.
     paired: Vec<bool>,
-    lower: Vec<Block>,
-    upper: Vec<Block>,
+    lower: Vec<Block2>,
+    upper: Vec<Block2>,
     /// Inverses of the diagonal blocks of the factor.
-    inverses: Vec<Block>,
-    work: Vec<Block>,
+    inverses: Vec<Block2>,
+    work: Vec<Block2>,
 }
 
-fn product(a: Block, b: Block) -> Block {
+fn product(a: Block2, b: Block2) -> Block2 {
     [a[0] * b[0] + a[1] * b[2], a[0] * b[1] + a[1] * b[3], a[2] * b[0] + a[3] * b[2], a[2] * b[1] + a[3] * b[3]]
 }
 
-fn subtract_product(target: &mut Block, a: Block, b: Block) {
+fn subtract_product(target: &mut Block2, a: Block2, b: Block2) {
     let product = product(a, b);
     for (value, term) in target.iter_mut().zip(product) {
         *value -= term;
     }
 }
 
-fn largest(block: Block) -> f64 {
+fn largest(block: Block2) -> f64 {
     block.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()))
 }
 
 /// The inverse of a block; not finite when it is singular.
-fn inverse(block: Block) -> Block {
+fn inverse(block: Block2) -> Block2 {
     let [a, b, c, d] = block;
     let determinant = 1.0 / (a * d - b * c);
     [d * determinant, -b * determinant, -c * determinant, a * determinant]
@@ -129,7 +129,7 @@ impl BlockLu {
     ///
     /// # Panics
     /// When there are fewer values than slots.
-    pub fn factor(&mut self, values: &[Block]) -> Result<(), WeakPivot> {
+    pub fn factor(&mut self, values: &[Block2]) -> Result<(), WeakPivot> {
         let n = self.order.len();
         for row in 0..n {
             for &(column, slot) in &self.entries[self.entry_starts[row]..self.entry_starts[row + 1]] {
@@ -219,7 +219,7 @@ impl BlockLu {
     }
 }
 
-fn subtract_vector(sum: &mut [f64; 2], block: Block, x: [f64; 2]) {
+fn subtract_vector(sum: &mut [f64; 2], block: Block2, x: [f64; 2]) {
     sum[0] -= block[0] * x[0] + block[1] * x[1];
     sum[1] -= block[2] * x[0] + block[3] * x[1];
 }
@@ -263,7 +263,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// A symmetric pattern with a full diagonal, and blocks on it.
-    fn blocks(n: usize, pairs: &[(usize, usize)], value: impl Fn(usize) -> f64) -> (Pattern, Vec<Block>) {
+    fn blocks(n: usize, pairs: &[(usize, usize)], value: impl Fn(usize) -> f64) -> (Pattern, Vec<Block2>) {
         let mut places = Vec::from_iter((0..n).map(|k| (k, k)));
         places.extend(pairs.iter().flat_map(|&(a, b)| [(a, b), (b, a)]));
         let (pattern, _) = Pattern::from_places(n, n, &places);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     /// The same matrix of single values, for the factorisation that chooses pivots: the judge.
-    fn scalar(pattern: &Pattern, values: &[Block]) -> Matrix {
+    fn scalar(pattern: &Pattern, values: &[Block2]) -> Matrix {
         let n = pattern.columns();
         let mut triplets = Vec::new();
         for row in 0..n {

@@ -4,13 +4,17 @@
 //! pattern. Within a column row indices ascend and are unique; duplicates of an assembly are summed in the order they
 //! were pushed. Everything is single-threaded and a function of its input alone: equal input gives equal bits.
 
+mod block_inverse;
+mod block_ldlt;
 mod block_lu;
 mod ldlt;
 mod lu;
 mod null_space;
 mod static_lu;
 
-pub use block_lu::{Block, BlockLu, WeakPivot};
+pub use block_inverse::BlockInverse;
+pub use block_ldlt::{Block4, BlockLdlt, WIDTH, ZERO};
+pub use block_lu::{Block2, BlockLu, WeakPivot};
 pub use ldlt::{Ldlt, ZeroPivot};
 pub use lu::{Lu, SingularColumn};
 pub use null_space::NullSpace;

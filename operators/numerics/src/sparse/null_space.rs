@@ -112,6 +112,13 @@ impl NullSpace {
         self.dependent.len()
     }
 
+    /// The basis, one vector per dependent column.
+    #[must_use]
+    pub fn basis(&self) -> Vec<Vec<f64>> {
+        let unit = |own: usize| self.vector(|column| if column == own { 1.0 } else { 0.0 });
+        self.dependent.iter().map(|(column, _)| unit(*column)).collect()
+    }
+
     /// A vector of the null space: the combination of its basis vectors with the weights `weight(column)`.
     ///
     /// With weights that stand in no relation its entries are nonzero exactly where some null vector's are.

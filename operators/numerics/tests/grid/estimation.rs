@@ -1,6 +1,7 @@
 //! State estimation: exact measurements, noisy ones, and too few.
 
-use crate::measurements::{all_kinds, flat, measured, readings, reference, truth};
+use crate::dense::{derivatives, rank, unit};
+use crate::measurements::{all_kinds, buses_of, flat, measured, readings, reference, truth};
 use crate::support::{Noise, published};
 use gridflow_inputs::ids::{BranchId, BusId, FeederId, SensorId, SourceId, ZoneId};
 use gridflow_inputs::input::{Quantity, Sensor};
@@ -97,13 +98,8 @@ fn a_bus_without_measurement_is_named_and_the_rest_is_estimated() {
     let line = case.branches.iter().position(|branch| branch.from == blind || branch.to == blind).expect("its line");
     let neighbour = case.branches[line].from + case.branches[line].to - blind;
     let mut kinds = all_kinds(&case);
-    kinds.retain(|kind| match *kind {
-        Kind::VoltageMagnitude(bus) | Kind::VoltageAngle(bus) => bus != blind,
-        Kind::ActiveInjection(bus) | Kind::ReactiveInjection(bus) => bus != blind && bus != neighbour,
-        Kind::ActiveFlowFrom(branch) | Kind::ActiveFlowTo(branch) | Kind::ReactiveFlowFrom(branch) | Kind::ReactiveFlowTo(branch) => {
-            branch != line
-        }
-    });
+    let balance = [Kind::ActiveInjection(neighbour), Kind::ReactiveInjection(neighbour)];
+    kinds.retain(|kind| !buses_of(&case, *kind).contains(&blind) && !balance.contains(kind));
     let measurements = measured(&kinds, &readings(&case, &kinds, &truth.v, &truth.va), || 0.0);
     let found = solved(&case, &measurements, &Options::default());
     assert_eq!(found.unobservable, [blind]);
@@ -119,59 +115,19 @@ fn a_bus_without_measurement_is_named_and_the_rest_is_estimated() {
     assert!(found.unobservable.is_empty() && distance(&found.va, &truth.va) < 1e-8);
 }
 
-/// Rank of a dense matrix by elimination with complete pivoting; none when it hangs on a few digits.
-fn rank(mut rows: Vec<Vec<f64>>) -> Option<usize> {
-    let mut rank = 0;
-    let columns = rows.first().map_or(0, Vec::len);
-    while rank < rows.len() && rank < columns {
-        let places = (rank..rows.len()).flat_map(|row| (rank..columns).map(move |column| (row, column)));
-        let (row, column) = places.max_by(|a, b| rows[a.0][a.1].abs().total_cmp(&rows[b.0][b.1].abs())).expect("not empty");
-        let pivot = rows[row][column].abs();
-        if pivot < 1e-4 {
-            return (pivot < 1e-9).then_some(rank);
-        }
-        rows.swap(rank, row);
-        rows.iter_mut().for_each(|row| row.swap(rank, column));
-        let pivot = rows[rank].clone();
-        for row in &mut rows[rank + 1..] {
-            let factor = row[rank] / pivot[rank];
-            row.iter_mut().zip(&pivot).skip(rank).for_each(|(value, pivot)| *value -= factor * pivot);
-        }
-        rank += 1;
-    }
-    Some(rank)
-}
-
-/// Buses with a state that is not in the row space of H, by differences of the readings and dense ranks; none when these
-/// are not clear.
+/// Buses with a state that is not in the row space of H, by dense ranks; none when these are not clear.
 fn unobservable_by_rank(case: &Case, kinds: &[Kind], origin_free: bool) -> Option<Vec<usize>> {
-    const STEP: f64 = 1e-5;
     let n = case.buses.len();
-    let mut columns = Vec::new();
-    for state in (0..2 * n).filter(|state| origin_free || *state != 2 * reference(case)) {
-        let at = |change: f64| {
-            let (mut v, mut va) = (vec![1.0; n], vec![0.0; n]);
-            if state % 2 == 0 {
-                va[state / 2] += change
-            } else {
-                v[state / 2] += change
-            }
-            readings(case, kinds, &v, &va)
-        };
-        let column = Vec::from_iter(at(STEP).iter().zip(at(-STEP)).map(|(up, down)| (up - down) / (2.0 * STEP)));
-        columns.push((state, column));
-    }
-    for index in 0..kinds.len() {
-        let length = columns.iter().map(|column| column.1[index] * column.1[index]).sum::<f64>().sqrt();
-        columns.iter_mut().filter(|_| length > 0.0).for_each(|column| column.1[index] /= length);
-    }
-    let rows_of =
-        |columns: &[&Vec<f64>]| Vec::from_iter((0..kinds.len()).map(|index| Vec::from_iter(columns.iter().map(|column| column[index]))));
-    let full = rank(rows_of(&Vec::from_iter(columns.iter().map(|column| &column.1))))?;
+    let rows = unit(derivatives(case, kinds, &vec![1.0; n], &vec![0.0; n], origin_free));
+    let states = Vec::from_iter((0..2 * n).filter(|state| origin_free || *state != 2 * reference(case)));
+    let full = rank(rows.clone())?;
     let mut buses = Vec::new();
-    for (state, _) in &columns {
-        let others = Vec::from_iter(columns.iter().filter(|column| column.0 != *state).map(|column| &column.1));
-        if rank(rows_of(&others))? == full {
+    for (column, state) in states.iter().enumerate() {
+        let mut others = rows.clone();
+        others.iter_mut().for_each(|row| {
+            row.remove(column);
+        });
+        if rank(others)? == full {
             buses.push(state / 2);
         }
     }
@@ -191,14 +147,7 @@ fn the_unobservable_buses_are_exactly_those_of_the_null_space() {
         let mut kinds = all_kinds(&case);
         kinds.extend((0..case.buses.len()).map(Kind::VoltageAngle).filter(|_| seed % 3 == 0));
         let blind = (noise.bits() % 14) as usize;
-        let near = |kind: &Kind| match *kind {
-            Kind::VoltageMagnitude(bus) | Kind::VoltageAngle(bus) | Kind::ActiveInjection(bus) | Kind::ReactiveInjection(bus) => {
-                bus == blind
-            }
-            Kind::ActiveFlowFrom(branch) | Kind::ActiveFlowTo(branch) | Kind::ReactiveFlowFrom(branch) | Kind::ReactiveFlowTo(branch) => {
-                case.branches[branch].from == blind || case.branches[branch].to == blind
-            }
-        };
+        let near = |kind: &Kind| buses_of(&case, *kind).contains(&blind);
         kinds.retain(|kind| noise.bits() % if near(kind) { 48 } else { 10 } < share);
         let without_angles = Vec::from_iter(kinds.iter().copied().filter(|kind| !matches!(kind, Kind::VoltageAngle(_))));
         let by_angles = unobservable_by_rank(&case, &kinds, true);

@@ -1,9 +1,13 @@
 //! Power flow and estimation on published networks.
 
+mod constraints;
 mod contingency;
 mod controls;
+mod dense;
 mod estimation;
 mod measurements;
 mod power_flow;
+mod residuals;
 mod support;
 mod timing;
+mod tracking;

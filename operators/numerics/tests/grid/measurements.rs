@@ -1,7 +1,7 @@
 //! Measurements of a known state: what can be measured, what it reads, and its errors.
 
 use gridflow_inputs::ids::SensorId;
-use gridflow_numerics::admittance::{Admittance, branch_flows};
+use gridflow_numerics::admittance::{Admittance, BranchFlow, branch_flows};
 use gridflow_numerics::case::{Case, CaseMeasurement, MeasurementKind as Kind};
 use gridflow_numerics::estimation::Options;
 use gridflow_numerics::power_flow;
@@ -21,6 +21,7 @@ pub(crate) fn all_kinds(case: &Case) -> Vec<Kind> {
 pub(crate) fn readings(case: &Case, kinds: &[Kind], v: &[f64], va: &[f64]) -> Vec<f64> {
     let (p, q) = Admittance::new(case).injections(v, va);
     let flows = branch_flows(case, v, va);
+    let current = |branch: usize, from: bool| current(case, &flows[branch], branch, from, v, va);
     let read = |kind: &Kind| match *kind {
         Kind::VoltageMagnitude(bus) => v[bus],
         Kind::VoltageAngle(bus) => va[bus],
@@ -30,8 +31,26 @@ pub(crate) fn readings(case: &Case, kinds: &[Kind], v: &[f64], va: &[f64]) -> Ve
         Kind::ActiveFlowTo(branch) => flows[branch].p_to,
         Kind::ReactiveFlowFrom(branch) => flows[branch].q_from,
         Kind::ReactiveFlowTo(branch) => flows[branch].q_to,
+        Kind::CurrentMagnitudeFrom(branch) => length(current(branch, true)),
+        Kind::CurrentMagnitudeTo(branch) => length(current(branch, false)),
+        Kind::CurrentRealFrom(branch) => current(branch, true).0,
+        Kind::CurrentRealTo(branch) => current(branch, false).0,
+        Kind::CurrentImaginaryFrom(branch) => current(branch, true).1,
+        Kind::CurrentImaginaryTo(branch) => current(branch, false).1,
     };
     kinds.iter().map(read).collect()
+}
+
+fn length((re, im): (f64, f64)) -> f64 {
+    (re * re + im * im).sqrt()
+}
+
+/// The current leaving a side, from the power there: `I = conj(S / V)`.
+fn current(case: &Case, flow: &BranchFlow, branch: usize, from: bool, v: &[f64], va: &[f64]) -> (f64, f64) {
+    let branch = &case.branches[branch];
+    let (bus, p, q) = if from { (branch.from, flow.p_from, flow.q_from) } else { (branch.to, flow.p_to, flow.q_to) };
+    let (sin, cos) = libm::sincos(va[bus]);
+    ((p * cos + q * sin) / v[bus], (p * sin - q * cos) / v[bus])
 }
 
 /// Measurements with errors of `noise` standard deviations: 0.4 % of a voltage, 1 % of a power but at least 0.0001 pu.
@@ -40,11 +59,29 @@ pub(crate) fn measured(kinds: &[Kind], values: &[f64], mut noise: impl FnMut() -
         let sigma = match kind {
             Kind::VoltageMagnitude(_) => 0.004 * value,
             Kind::VoltageAngle(_) => 1e-3,
+            Kind::CurrentRealFrom(_) | Kind::CurrentRealTo(_) | Kind::CurrentImaginaryFrom(_) | Kind::CurrentImaginaryTo(_) => 1e-2,
             _ => (0.01 * value.abs()).max(1e-4),
         };
         CaseMeasurement { sensor: SensorId(index as u32), kind: *kind, value: value + sigma * noise(), sigma }
     };
     kinds.iter().zip(values).enumerate().map(measurement).collect()
+}
+
+/// Buses a measurement touches, of an injection the one it is at.
+pub(crate) fn buses_of(case: &Case, kind: Kind) -> Vec<usize> {
+    match kind {
+        Kind::VoltageMagnitude(bus) | Kind::VoltageAngle(bus) | Kind::ActiveInjection(bus) | Kind::ReactiveInjection(bus) => vec![bus],
+        Kind::ActiveFlowFrom(branch)
+        | Kind::ActiveFlowTo(branch)
+        | Kind::ReactiveFlowFrom(branch)
+        | Kind::ReactiveFlowTo(branch)
+        | Kind::CurrentMagnitudeFrom(branch)
+        | Kind::CurrentMagnitudeTo(branch)
+        | Kind::CurrentRealFrom(branch)
+        | Kind::CurrentRealTo(branch)
+        | Kind::CurrentImaginaryFrom(branch)
+        | Kind::CurrentImaginaryTo(branch) => vec![case.branches[branch].from, case.branches[branch].to],
+    }
 }
 
 pub(crate) fn reference(case: &Case) -> usize {

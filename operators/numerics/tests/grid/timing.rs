@@ -1,6 +1,6 @@
 //! How long a power flow and an estimate take: `cargo test --release -p gridflow-numerics --test grid timing -- --ignored --nocapture`.
 
-use crate::measurements::{all_kinds, flat, measured, readings, reference, truth};
+use crate::measurements::{all_kinds, buses_of, flat, measured, readings, reference, truth};
 use crate::support::{Noise, published};
 use gridflow_numerics::case::MeasurementKind as Kind;
 use gridflow_numerics::{estimation, power_flow};
@@ -40,12 +40,9 @@ fn timing() {
         let beside_blind = |bus: usize| {
             case.branches.iter().any(|branch| branch.from == bus && blind(branch.to) || branch.to == bus && blind(branch.from))
         };
-        let holes = |kind: &Kind| match *kind {
-            Kind::VoltageMagnitude(bus) | Kind::VoltageAngle(bus) => !blind(bus),
-            Kind::ActiveInjection(bus) | Kind::ReactiveInjection(bus) => !blind(bus) && !beside_blind(bus),
-            Kind::ActiveFlowFrom(branch) | Kind::ActiveFlowTo(branch) | Kind::ReactiveFlowFrom(branch) | Kind::ReactiveFlowTo(branch) => {
-                !blind(case.branches[branch].from) && !blind(case.branches[branch].to)
-            }
+        let holes = |kind: &Kind| {
+            let is_injection = matches!(kind, Kind::ActiveInjection(_) | Kind::ReactiveInjection(_));
+            buses_of(&case, *kind).into_iter().all(|bus| !(blind(bus) || is_injection && beside_blind(bus)))
         };
         type Wanted<'a> = &'a dyn Fn(&Kind) -> bool;
         let sets: [(&str, Wanted); 4] =

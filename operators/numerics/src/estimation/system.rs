@@ -1,0 +1,279 @@
+//! The linear system of a Gauss-Newton step, by bus: unknowns Δθ, ΔV and a multiplier for each injection.
+//!
+//! With gain G of what is measured at buses and branches, the rows A of the injections and their variances R the step solves
+//!
+//! ```text
+//! ⎡ G   Aᵀ ⎤ ⎡ Δx ⎤   ⎡ Hᵀ W r - Aᵀ μ ⎤
+//! ⎣ A  -R  ⎦ ⎣ Δμ ⎦ = ⎣ z - h + R μ   ⎦
+//! ```
+//!
+//! (Hachtel's augmented form, for injections only). An injection known exactly has R = 0: it is a constraint, not a high weight.
+//! A measured one has μ = -(z - h)/R, so its right side is zero. Unlike HᵀWH, which joins the neighbours of a neighbour, this
+//! matrix has the pattern of the admittance matrix. Rows of injections are scaled by their standard deviation.
+
+use super::model::{Model, Point, Term};
+use crate::case::{AtBus, AtEnd, MeasurementKind, Place};
+use crate::sparse::{Block4, WIDTH, ZERO};
+use std::f64::consts::PI;
+
+/// Scale of a constraint's row, per unit: about the standard deviation of a good meter.
+const CONSTRAINT_SCALE: f64 = 1e-3;
+
+/// What is measured where: measurements by bus and by side of a branch, in their order.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Sites {
+    kinds: Vec<Place>,
+    bus_starts: Vec<usize>,
+    at_bus: Vec<u32>,
+    /// By 2 × branch + side.
+    end_starts: Vec<usize>,
+    at_end: Vec<u32>,
+}
+
+impl Sites {
+    pub(super) fn new(model: &Model, kinds: &[MeasurementKind]) -> Self {
+        let kinds = Vec::from_iter(kinds.iter().map(|kind| kind.place()));
+        let sorted = |places: usize, of: &dyn Fn(&Place) -> Option<usize>| {
+            let mut starts = vec![0; places + 1];
+            kinds.iter().filter_map(of).for_each(|place| starts[place + 1] += 1);
+            for place in 0..places {
+                starts[place + 1] += starts[place];
+            }
+            let (mut next, mut at) = (starts.clone(), vec![0u32; starts[places]]);
+            for (index, place) in kinds.iter().enumerate().filter_map(|(index, kind)| Some((index, of(kind)?))) {
+                at[next[place]] = index as u32;
+                next[place] += 1;
+            }
+            (starts, at)
+        };
+        let (bus_starts, at_bus) = sorted(model.buses(), &|place| match place {
+            Place::Bus(bus, _) => Some(*bus),
+            Place::End(..) => None,
+        });
+        let (end_starts, at_end) = sorted(2 * model.branches.len(), &|place| match place {
+            Place::End(branch, side, _) => Some(2 * branch + side),
+            Place::Bus(..) => None,
+        });
+        Self { kinds, bus_starts, at_bus, end_starts, at_end }
+    }
+
+    /// What a measurement is of.
+    pub(super) fn place(&self, index: usize) -> Place {
+        self.kinds[index]
+    }
+
+    pub(super) fn at_bus(&self, bus: usize) -> &[u32] {
+        &self.at_bus[self.bus_starts[bus]..self.bus_starts[bus + 1]]
+    }
+
+    pub(super) fn at_end(&self, branch: usize, side: usize) -> &[u32] {
+        let end = 2 * branch + side;
+        &self.at_end[self.end_starts[end]..self.end_starts[end + 1]]
+    }
+}
+
+/// What a system is made of besides the state.
+pub(super) struct Given<'a> {
+    pub(super) model: &'a Model,
+    pub(super) sites: &'a Sites,
+    /// By measurement; weights are inverse variances, 0 for what takes no part.
+    pub(super) values: &'a [f64],
+    pub(super) weights: &'a [f64],
+    /// By state: 1 where it is estimated, 0 where it is held.
+    pub(super) free: &'a [f64],
+    /// By bus: whether it injects exactly nothing.
+    pub(super) idle: &'a [bool],
+}
+
+/// The system at a state; buffers are used again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct System {
+    /// h of each measurement.
+    pub(super) estimated: Vec<f64>,
+    /// By slot of `Model::pairs`; only when it was asked for.
+    pub(super) blocks: Vec<Block4>,
+    /// [`WIDTH`] values per bus.
+    pub(super) right: Vec<f64>,
+    /// Scale of the row of each injection, P and Q by bus; 0 where there is none.
+    pub(super) scales: Vec<[f64; 2]>,
+    jacobian: Vec<[f64; 4]>,
+}
+
+/// Measured less estimated; of an angle the shortest way round.
+pub(super) fn residual(place: Place, value: f64, estimated: f64) -> f64 {
+    let difference = value - estimated;
+    match place {
+        Place::Bus(_, AtBus::Angle) => difference - 2.0 * PI * (difference / (2.0 * PI)).round_ties_even(),
+        _ => difference,
+    }
+}
+
+impl System {
+    /// Takes the system at a state; `multipliers` are those of P and Q by idle bus. The matrix only when it is wanted.
+    pub(super) fn take(&mut self, given: &Given, at: &Point, multipliers: &[[f64; 2]], matrix: bool) {
+        let Given { model, sites, .. } = given;
+        let n = model.buses();
+        self.estimated.resize(sites.kinds.len(), 0.0);
+        self.right.clear();
+        self.right.resize(WIDTH * n, 0.0);
+        self.scales.clear();
+        self.scales.resize(n, [0.0; 2]);
+        if matrix {
+            self.blocks.clear();
+            self.blocks.resize(model.pairs.len(), ZERO);
+        }
+        for bus in 0..n {
+            self.take_bus(given, at, multipliers, matrix, bus);
+        }
+        for branch in 0..model.branches.len() {
+            for side in 0..2 {
+                let indices = sites.at_end(branch, side);
+                if !indices.is_empty() {
+                    self.take_end(given, at, matrix, (branch, side), indices);
+                }
+            }
+        }
+        for (state, free) in given.free.iter().enumerate() {
+            let row = state % 2;
+            self.right[WIDTH * (state / 2) + row] *= free;
+            if matrix && *free == 0.0 {
+                self.blocks[model.of_bus[state / 2]][(WIDTH + 1) * row] = 1.0;
+            }
+        }
+    }
+
+    fn take_bus(&mut self, given: &Given, at: &Point, multipliers: &[[f64; 2]], matrix: bool, bus: usize) {
+        let Given { model, sites, values, weights, free, idle } = *given;
+        let free = [free[2 * bus], free[2 * bus + 1]];
+        let indices = sites.at_bus(bus);
+        let is_injection = |index: &u32| matches!(sites.place(*index as usize), Place::Bus(_, AtBus::Active | AtBus::Reactive));
+        let row = model.admittance.pattern.slots(bus);
+        self.jacobian.resize(row.len(), [0.0; 4]);
+        let mut injection = [0.0; 2];
+        if idle[bus] || indices.iter().any(is_injection) {
+            let (p, q) = model.injection(bus, at, &mut self.jacobian);
+            injection = [p, q];
+        }
+        // Sum of weights and of weighted residuals, of P and of Q.
+        let (mut weight, mut pull) = ([0.0; 2], [0.0; 2]);
+        for &index in indices {
+            let index = index as usize;
+            let Place::Bus(_, quantity) = sites.place(index) else { continue };
+            let estimated = match quantity {
+                AtBus::Magnitude => at.v[bus],
+                AtBus::Angle => at.va[bus],
+                AtBus::Active => injection[0],
+                AtBus::Reactive => injection[1],
+            };
+            self.estimated[index] = estimated;
+            let weighted = weights[index] * residual(sites.place(index), values[index], estimated);
+            match quantity {
+                AtBus::Active | AtBus::Reactive => {
+                    let which = usize::from(quantity == AtBus::Reactive);
+                    weight[which] += weights[index];
+                    pull[which] += weighted;
+                }
+                AtBus::Angle | AtBus::Magnitude => {
+                    let which = usize::from(quantity == AtBus::Magnitude);
+                    self.right[WIDTH * bus + which] += weighted;
+                    if matrix {
+                        self.blocks[model.of_bus[bus]][(WIDTH + 1) * which] += free[which] * weights[index];
+                    }
+                }
+            }
+        }
+        let own = model.of_bus[bus];
+        let mut inverse_scale = [0.0; 2];
+        for which in 0..2 {
+            let mut variance = 1.0;
+            if idle[bus] {
+                self.scales[bus][which] = CONSTRAINT_SCALE;
+                pull[which] = -multipliers[bus][which];
+                self.right[WIDTH * bus + 2 + which] = -injection[which] / CONSTRAINT_SCALE;
+                variance = 0.0;
+            } else if weight[which] > 0.0 {
+                self.scales[bus][which] = 1.0 / weight[which].sqrt();
+            }
+            if self.scales[bus][which] > 0.0 {
+                inverse_scale[which] = 1.0 / self.scales[bus][which];
+            }
+            if matrix {
+                self.blocks[own][(WIDTH + 1) * (2 + which)] = -variance;
+            }
+        }
+        if inverse_scale == [0.0; 2] {
+            return;
+        }
+        for (slot, by) in row.zip(&self.jacobian) {
+            let k = model.admittance.pattern.indices()[slot];
+            self.right[WIDTH * k] += by[0] * pull[0] + by[2] * pull[1];
+            self.right[WIDTH * k + 1] += by[1] * pull[0] + by[3] * pull[1];
+            if !matrix {
+                continue;
+            }
+            let block = &mut self.blocks[model.of_admittance[slot]];
+            for which in 0..2 {
+                for state in 0..2 {
+                    let value = by[2 * which + state] * inverse_scale[which] * given.free[2 * k + state];
+                    // Row of the multiplier where this bus is the block's row, column where it is its column.
+                    if bus <= k {
+                        block[WIDTH * (2 + which) + state] = value;
+                    }
+                    if bus >= k {
+                        block[WIDTH * state + 2 + which] = value;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_end(&mut self, given: &Given, at: &Point, matrix: bool, (branch, side): (usize, usize), indices: &[u32]) {
+        let Given { model, sites, values, weights, free, .. } = *given;
+        let buses = model.branches[branch].1;
+        let (own, other) = (buses[side], buses[1 - side]);
+        let free = [free[2 * own], free[2 * own + 1], free[2 * other], free[2 * other + 1]];
+        let mut power: Option<[Term; 2]> = None;
+        let (mut gain, mut pull) = ([[0.0; 4]; 4], [0.0; 4]);
+        for &index in indices {
+            let index = index as usize;
+            let Place::End(_, _, quantity) = sites.place(index) else { continue };
+            let (estimated, mut by) = match quantity {
+                AtEnd::Active => power.get_or_insert_with(|| model.power(branch, side, at))[0],
+                AtEnd::Reactive => power.get_or_insert_with(|| model.power(branch, side, at))[1],
+                _ => model.at_end(branch, side, quantity, at),
+            };
+            self.estimated[index] = estimated;
+            let weight = weights[index];
+            if weight == 0.0 {
+                continue;
+            }
+            let weighted = weight * residual(sites.place(index), values[index], estimated);
+            by.iter_mut().zip(&free).for_each(|(by, free)| *by *= free);
+            for a in 0..4 {
+                pull[a] += by[a] * weighted;
+                if matrix {
+                    let scaled = weight * by[a];
+                    for b in 0..4 {
+                        gain[a][b] += scaled * by[b];
+                    }
+                }
+            }
+        }
+        for state in 0..2 {
+            self.right[WIDTH * own + state] += pull[state];
+            self.right[WIDTH * other + state] += pull[2 + state];
+        }
+        if !matrix {
+            return;
+        }
+        for a in 0..2 {
+            for b in 0..2 {
+                self.blocks[model.of_bus[own]][WIDTH * a + b] += gain[a][b];
+                self.blocks[model.of_bus[other]][WIDTH * a + b] += gain[2 + a][2 + b];
+                // The lower bus is the block's row.
+                let value = if own < other { gain[a][2 + b] } else { gain[2 + a][b] };
+                self.blocks[model.of_branch[branch]][WIDTH * a + b] += value;
+            }
+        }
+    }
+}
