@@ -194,6 +194,14 @@ fn compare_ac(name: &str, case: &Case, contingencies: &[Contingency]) {
                 expected.v[bus]
             );
         }
+        let limits = |bus: usize| (case.buses[bus].v_min, case.buses[bus].v_max);
+        // PV buses at their very limit count as inside before and, for rounding, as nothing after.
+        let outside = |v: f64, bus: usize| v < limits(bus).0 - 1e-7 || v > limits(bus).1 + 1e-7;
+        let leaves = |bus: &usize| stays(*bus) && outside(expected.v[*bus], *bus) && !outside(analysis.base().v[*bus], *bus);
+        if (0..case.buses.len()).any(|bus| leaves(&bus)) {
+            let told = outcome.voltage.expect("a voltage left its band");
+            assert!((told.v - expected.v[told.bus]).abs() < 1e-6 && told.buses >= (0..case.buses.len()).filter(leaves).count(), "{told:?}");
+        }
         let mut loading = 0.0f64;
         let mut left = expected.flows.iter();
         for (index, branch) in case.branches.iter().enumerate() {

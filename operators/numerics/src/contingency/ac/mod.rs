@@ -51,6 +51,8 @@ impl Default for Options {
     }
 }
 
+/// How far outside of its band the square of a magnitude may be for rounding: set points often stand at a limit.
+const ROUNDING: f64 = 1e-9;
 /// How much a mismatch may grow over the first one before the full method is called.
 const ESCAPED: f64 = 10.0;
 
@@ -107,7 +109,8 @@ impl<'a> Analysis<'a> {
         let limits = |bus: usize| options.voltage_band.unwrap_or((case.buses[bus].v_min, case.buses[bus].v_max));
         let band = Vec::from_iter((0..case.buses.len()).map(|bus| {
             let (low, high) = limits(bus);
-            (low..=high).contains(&solved.v[bus]).then_some((low * low, high * high))
+            let (low, high) = (low * low, high * high);
+            (low - ROUNDING..=high + ROUNDING).contains(&(solved.v[bus] * solved.v[bus])).then_some((low, high))
         }));
         let participation = Participation::new(&scheduled, options.cover);
         Ok(Self { case, options, solved, base, bridges: Bridges::new(case), participation, open, band })
@@ -302,7 +305,7 @@ impl<'a> Analysis<'a> {
             let Some((low, high)) = band else { continue };
             let square = e[bus] * e[bus] + f[bus] * f[bus];
             let outside = (low - square).max(square - high);
-            if outside > 0.0 {
+            if outside > ROUNDING {
                 let buses = voltage.as_ref().map_or(0, |(found, _)| found.buses) + 1;
                 match &mut voltage {
                     Some((found, most)) if outside <= *most => found.buses = buses,
