@@ -1,9 +1,9 @@
 //! `gridflow estimate`.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::{Args, ValueEnum};
+use gridflow::clock::Stopwatch;
 use gridflow::estimating::{Known, Measurements, estimate_from_either, flat_start, read_measurements, reference_bus};
 use gridflow::{EXIT_DONE, EXIT_VERIFICATION, networks};
 use gridflow_numerics::case::{Case, MeasurementKind};
@@ -96,7 +96,7 @@ pub(crate) fn run(arguments: &EstimateArguments) -> Result<i32, Failed> {
     Ok(if sound { EXIT_DONE } else { EXIT_VERIFICATION })
 }
 
-/// Runs what is asked; the clock is read here and nowhere below.
+/// Runs what is asked; the clock is read here, and nowhere in the methods.
 fn work(arguments: &EstimateArguments, case: Case, known: &Known, read: Measurements) -> Result<Done, Failed> {
     let reference = reference_bus(&case);
     let start = match arguments.start {
@@ -108,7 +108,7 @@ fn work(arguments: &EstimateArguments, case: Case, known: &Known, read: Measurem
     let options = Options { start, zero_injections, method, ..Options::default() };
     let mut cache = Cache::new();
     let mut timed = |measurements: &_| {
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         let found = estimate_from_either(&case, reference, measurements, &options, &mut cache);
         (begun.elapsed().as_secs_f64(), found)
     };
@@ -136,7 +136,7 @@ fn work(arguments: &EstimateArguments, case: Case, known: &Known, read: Measurem
         }
         for path in &arguments.then {
             let scan = read_measurements(path, case, known)?;
-            let begun = Instant::now();
+            let begun = Stopwatch::start();
             estimate = tracker.scan(case, reference, &scan.measurements, &options);
             seconds_solve = begun.elapsed().as_secs_f64();
             times.push(seconds_solve);
@@ -153,7 +153,7 @@ fn work(arguments: &EstimateArguments, case: Case, known: &Known, read: Measurem
         done.seconds_solve = median(&mut tracked).unwrap_or(seconds_solve);
     }
     if let Ok(found) = &estimate {
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         let measurements = &done.read.measurements;
         // From the state that is known.
         let warm = Options { start: Some((found.v.clone(), found.va.clone())), ..options.clone() };

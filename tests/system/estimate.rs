@@ -151,6 +151,9 @@ fn a_published_network_is_estimated_from_its_reference_voltages() {
     let found = json(&out);
     for (bus, row) in found["buses"].as_array().expect("a list").iter().zip(&rows) {
         let near = |field: &str, text: &str| (bus[field].as_f64().expect("a number") - text.parse::<f64>().expect("a number")).abs() < 1e-6;
-        assert!(bus["bus"].to_string() == row[0] && near("vm_pu", &row[1]) && near("va_deg", &row[2]), "{bus} {row:?}");
+        assert!(
+            bus["bus"] == row[0].parse::<u32>().expect("a number") && near("vm_pu", &row[1]) && near("va_deg", &row[2]),
+            "{bus} {row:?}"
+        );
     }
 }

@@ -263,13 +263,14 @@ fn hubers_function_bounds_the_pull_of_gross_errors() {
         // The judge: stationarity, the derivative of Huber's function summed over H by differences.
         let kinds = Vec::from_iter(measurements.iter().map(|measurement| measurement.kind));
         let h = derivatives(&case, &kinds, &huber.v, &huber.va, false);
-        let states = h[0].len();
-        for state in 0..states {
-            let pull = |index: usize| {
-                let sigma = measurements[index].sigma;
-                h[index][state] * (huber.residuals[index] / sigma).clamp(-1.5, 1.5) / sigma
-            };
-            let (sum, size) = (0..kinds.len()).map(pull).fold((0.0, 0.0f64), |(sum, size), pull| (sum + pull, size + pull.abs()));
+        let pull = |(row, (residual, meter)): (&Vec<f64>, (&f64, &CaseMeasurement))| {
+            let force = (residual / meter.sigma).clamp(-1.5, 1.5) / meter.sigma;
+            Vec::from_iter(row.iter().map(|derivative| derivative * force))
+        };
+        let pulls = Vec::from_iter(h.iter().zip(huber.residuals.iter().zip(&measurements)).map(pull));
+        for state in 0..2 * case.buses.len() - 1 {
+            let sum: f64 = pulls.iter().map(|row| row[state]).sum();
+            let size: f64 = pulls.iter().map(|row| row[state].abs()).sum();
             assert!(sum.abs() < 1e-3 * size.max(1.0), "seed {seed}, state {state}: {sum} of {size}");
         }
         assert!(huber.objective < squares.objective);
