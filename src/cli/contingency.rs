@@ -2,16 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::{Args, ValueEnum};
 use gridflow::clock::Stopwatch;
 use gridflow::contingencies::{over_threads, read_list};
-use gridflow::{EXIT_DONE, EXIT_VERIFICATION, networks};
+use gridflow::{EXIT_DONE, EXIT_VERIFICATION};
 use gridflow_numerics::case::Case;
 use gridflow_numerics::contingency::{Contingency, Cover, Element, Outcome, Rating, ac, dc, each_branch, each_generator, ranked};
 
 use super::output::say;
-use super::{Failed, cascade, report};
+use super::{Failed, cascade, grid, report};
 
 #[derive(Clone, Copy, ValueEnum)]
 enum RatingChoice {
@@ -286,8 +285,7 @@ fn print(path: &Path, before: &Solved, solved: &[Solved], case: &Case, top: usiz
 }
 
 pub(crate) fn run(arguments: &ContingencyArguments) -> Result<i32, Failed> {
-    let file = networks::read(&arguments.case)?;
-    let case = Case::new(file.base_power.mva(), &file.network).with_context(|| arguments.case.display().to_string())?;
+    let case = grid::read(&arguments.case)?.case;
     let rating = match arguments.rating {
         RatingChoice::Normal => Rating::Normal,
         RatingChoice::Long => Rating::LongTerm,
