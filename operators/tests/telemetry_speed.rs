@@ -13,7 +13,7 @@ use gridflow_inputs::Input;
 use gridflow_inputs::log::{EpochBatch, LogReader};
 use gridflow_operators::accounts::{AccountInput, Accounts};
 use gridflow_operators::decision::Output;
-use gridflow_operators::telemetry::{Partial, Telemetry, TelemetryOutput};
+use gridflow_operators::telemetry::{Bounds, Partial, Telemetry, TelemetryOutput};
 use rustix::time::{ClockId, clock_gettime};
 
 /// CPU time of this thread, nanoseconds.
@@ -56,7 +56,7 @@ fn run(batches: &[EpochBatch]) -> Told {
         telemetry.apply(batch, &mut out);
         told.telemetry_ns += now() - start;
         for input in batch.rows.iter().filter_map(|(_, row)| if let Input::Region(region) = row { Some(region) } else { None }) {
-            inputs.push(AccountInput::Lateness { worker: 0, sequence: 0, lateness_ms: input.lateness_scada_ms });
+            inputs.push(AccountInput::Lateness { worker: 0, sequence: 0, bounds: Bounds::from(input) });
         }
         for output in out.drain(..) {
             match output {
