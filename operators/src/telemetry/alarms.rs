@@ -1,6 +1,6 @@
-//! Alarms of sensors: stale ones, which say nothing new, and stuck ones, which say the same.
+//! Alarms of sensors: stale ones, which say nothing new, whatever they measure, and stuck ones, which say the same.
 //!
-//! A sensor that solvers use is stale when its newest good reading is older than three of its periods, half a minute at least; looked at
+//! A sensor is stale when its newest good reading is older than three of its periods, half a minute at least; looked at
 //! when the estimator is about to use readings.
 
 use gridflow_inputs::ids::FeederId;
@@ -36,7 +36,7 @@ impl Telemetry {
     /// When the newest reading becomes stale, unless it is already.
     pub(super) fn becomes_stale(&self, sensor: usize) -> i64 {
         let cell = &self.sensors.cells[sensor];
-        if cell.solves && !cell.stale && cell.newest_ms != NEVER { self.fresh_until(sensor) } else { i64::MAX }
+        if !cell.stale && cell.newest_ms != NEVER { self.fresh_until(sensor) } else { i64::MAX }
     }
 
     pub(super) fn fresh_until(&self, sensor: usize) -> i64 {

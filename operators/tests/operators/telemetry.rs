@@ -12,7 +12,7 @@ use gridflow_inputs::row::Real;
 use gridflow_inputs::units::{MicroHertz, MilliVars, MilliVoltAmperes, MilliWatts};
 use gridflow_inputs::{Epoch, Input, Sequenced};
 use gridflow_operators::accounts::{AccountInput, Accounts, accounts};
-use gridflow_operators::decision::Output;
+use gridflow_operators::decision::{AlarmKind, Output};
 use gridflow_operators::sealed::{Clock, Feed, Logic, Rows};
 use gridflow_operators::state::State as _;
 use gridflow_operators::telemetry::{Bounds, Correction, Partial, Reading, Telemetry, TelemetryOutput, telemetry};
@@ -502,6 +502,9 @@ fn storms_reach_every_way_a_reading_can_go() {
                     {
                         reached.insert(format!("{:?} after a day", row.scope));
                     }
+                    Output::Alarm(row) if row.kind == AlarmKind::Stale && [7, 9].contains(&row.id) => {
+                        reached.insert(format!("stale sensor {}", row.id));
+                    }
                     _ => {}
                 }
             }
@@ -523,7 +526,15 @@ fn storms_reach_every_way_a_reading_can_go() {
     let others = ["Late", "Stale", "LoadEnergy restated", "RenewableEnergy", "Corrections", "Gap"].map(str::to_owned);
     let windows =
         ["Sensor", "Bus", "Feeder", "Zone"].iter().flat_map(|scope| [1, 5, 15, 60].map(|minutes| format!("{scope} {minutes} restated")));
-    let meters = ["late meter", "Sensor after a day", "Bus after a day", "Feeder after a day", "Zone after a day"];
+    let meters = [
+        "late meter",
+        "stale sensor 7",
+        "stale sensor 9",
+        "Sensor after a day",
+        "Bus after a day",
+        "Feeder after a day",
+        "Zone after a day",
+    ];
     for way in reasons.into_iter().chain(others).chain(windows).chain(meters.map(str::to_owned)) {
         assert!(reached.contains(&way), "no storm reaches {way}: {reached:?}");
     }

@@ -2,10 +2,10 @@
 //! against the slow reference with any number of workers, straight through and saved and loaded at each epoch.
 
 use gridflow_inputs::ids::{BusId, FeederId};
-use gridflow_inputs::input::{FeederAssignment, Quantity};
+use gridflow_inputs::input::{FeederAssignment, Quantity, Sensor, Tick, Timer};
 use gridflow_inputs::network::EquipmentKind;
 use gridflow_inputs::{Epoch, Input};
-use gridflow_operators::decision::{Kpi, Measure, Output, Window, WindowScope};
+use gridflow_operators::decision::{AlarmKind, Kpi, Measure, Output, Window, WindowScope};
 
 use crate::telemetry::{BEGIN, DAY, reading, region_of, resumed_sums, sensor, sums};
 use crate::telemetry_reference::{Log, Picture, pictures};
@@ -145,4 +145,37 @@ fn a_late_assignment_moves_what_meters_told_in_days_and_leaves_what_scada_told()
         assert_eq!(feeders(picture, Quantity::ActiveLoad), [(1, 1)]);
         assert_eq!(feeders(picture, Quantity::MeteredPower), [(1, 0), (5, 1)]);
     }
+}
+
+// REQ: DQ-02
+#[test]
+fn every_sensor_is_stale_after_three_periods_or_thirty_seconds_whether_solvers_use_it_or_not() {
+    let tick = |after_ms: i64| Input::from(Tick { timer: Timer::Estimate, event_ms: BEGIN + after_ms });
+    let of = |id: u32, quantity, period_ms| Sensor { period_ms, ..sensor(id, quantity, EquipmentKind::Bus, 1, 1, 1) };
+    let frequency = of(3, Quantity::Frequency, 1_000);
+    let meter = of(4, Quantity::MeteredPower, QUARTER);
+    let voltage = of(5, Quantity::VoltageMagnitude, 1_000);
+    let first = vec![frequency.into(), meter.clone().into(), voltage.into(), reading(3, BEGIN, 5).into(), reading(4, BEGIN, 5).into()];
+    let log = log(vec![
+        (1_000, first.into_iter().chain([reading(5, BEGIN, 5).into()]).collect()),
+        (30_000, vec![tick(30_000)]),
+        (31_000, vec![tick(31_000)]),
+        // A reading ends it, and so does a period that turns out to be longer, at the next tick.
+        (40_000, vec![reading(3, BEGIN + 39_000, 6).into()]),
+        (2_700_000, vec![tick(2_700_000)]),
+        (2_701_000, vec![tick(2_701_000)]),
+        (2_702_000, vec![Sensor { period_ms: 2 * QUARTER, ..meter }.into()]),
+        (2_703_000, vec![]),
+        (2_705_000, vec![tick(2_705_000)]),
+        (5_401_000, vec![tick(5_401_000)]),
+    ]);
+    let pictures = judged(&log);
+    let stale = |picture: &Picture| -> Vec<u32> {
+        let rows = picture.outputs.0.keys().filter_map(|row| if let Output::Alarm(row) = row { Some(row) } else { None });
+        let mut stale: Vec<u32> = rows.filter(|row| row.kind == AlarmKind::Stale && row.id > METER).map(|row| row.id).collect();
+        stale.sort_unstable();
+        stale
+    };
+    let expected: [&[u32]; 11] = [&[], &[], &[], &[3, 5], &[5], &[3, 5], &[3, 4, 5], &[3, 4, 5], &[3, 4, 5], &[3, 5], &[3, 4, 5]];
+    assert_eq!(pictures.iter().map(stale).collect::<Vec<_>>(), expected);
 }

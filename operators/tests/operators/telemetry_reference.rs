@@ -303,7 +303,7 @@ impl Reference {
     fn check_stale(&mut self, now: i64) {
         for (id, versions) in &self.sensors {
             let sensor = at(versions, i64::MAX);
-            let Some((event_ms, _)) = self.good(*id).into_iter().next_back().filter(|_| is_solved_with(sensor.quantity)) else { continue };
+            let Some((event_ms, _)) = self.good(*id).into_iter().next_back() else { continue };
             let key = (AlarmKind::Stale, id.0);
             if now - event_ms <= (3 * sensor.period_ms).max(30_000) {
                 self.alarms.remove(&key);
