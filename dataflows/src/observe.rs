@@ -17,7 +17,7 @@ use gridflow_operators::newest::newest;
 use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::solver::{Pool, SolverInput, solver};
 use gridflow_operators::state::Registry;
-use gridflow_operators::telemetry::{TelemetryOutput, telemetry};
+use gridflow_operators::telemetry::{Bounds, TelemetryOutput, telemetry};
 use timely::dataflow::operators::vec::{Filter, Map};
 use timely::dataflow::operators::{Concat, OkErr};
 
@@ -39,11 +39,11 @@ pub struct Observed<'scope> {
     pub changed: Rows<'scope, IslandId>,
 }
 
-/// How late a SCADA row may be, if the row says so: for which worker, the place of the row in its epoch, the bound.
-fn lateness_of(feed: Feed) -> Option<(u64, u32, i64)> {
+/// How late rows may be, if the row says so: for which worker, the place of the row in its epoch, the bounds.
+fn lateness_of(feed: Feed) -> Option<(u64, u32, Bounds)> {
     match feed {
         Feed::Everywhere(worker, Sequenced { sequence, input: Input::Region(region), .. }) => {
-            Some((worker, sequence, region.lateness_scada_ms))
+            Some((worker, sequence, Bounds::from(&region)))
         }
         _ => None,
     }
@@ -97,7 +97,7 @@ pub fn build<'scope>(
 
     let clocks = feed.clone().flat_map(|feed| match feed {
         Feed::Clock(clock) => Some(AccountInput::Clock(clock)),
-        feed => lateness_of(feed).map(|(worker, sequence, lateness_ms)| AccountInput::Lateness { worker, sequence, lateness_ms }),
+        feed => lateness_of(feed).map(|(worker, sequence, bounds)| AccountInput::Lateness { worker, sequence, bounds }),
     });
     let (figures, summed) = accounts(partials.concat(clocks), registry).ok_err::<Vec<_>, _, Vec<_>, _, _>(|(row, change)| match row {
         Output::Kpi(row) => Ok((row, change)),
@@ -150,7 +150,7 @@ pub fn build<'scope>(
         _ => None,
     });
     let lateness = feed.flat_map(lateness_of).filter(|(worker, ..)| *worker == 0);
-    let lateness = lateness.map(|(_, sequence, lateness_ms)| AuditInput::Lateness { sequence, lateness_ms });
+    let lateness = lateness.map(|(_, sequence, bounds)| AuditInput::Lateness { sequence, bounds });
     let audited = changes(audit(used.concat(corrections).concat(lateness), registry));
     let estimation_rows = estimated.clone().flat_map(|row| match row {
         EstimationRow::Row(row) => Some(row),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::decision::{EstimateAudit, Output};
 use crate::sealed::{Logic, Rows, sealed};
 use crate::state::{Registry, State, StateError, decode, encode};
-use crate::telemetry::{Correction, LATENESS_MS, STALE_MS, WINDOW_MS};
+use crate::telemetry::{Bound, Bounds, Correction, STALE_MS, WINDOW_MS};
 
 /// A reading as an estimate used it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,33 +43,33 @@ pub enum AuditInput {
     Used(Used),
     /// A correction.
     Correction(Correction),
-    /// How late a SCADA row may be.
+    /// How late rows may be; what solvers use goes by the bound of SCADA.
     Lateness {
         /// Place of the row in its epoch: of several the last holds, as for telemetry.
         sequence: u32,
-        /// The bound.
-        lateness_ms: i64,
+        /// The bounds.
+        bounds: Bounds,
     },
 }
 
 #[derive(Debug)]
 struct Audit {
-    /// Estimates of the lateness bound, by tick and island.
+    /// Estimates that a correction can still touch, by tick and island.
     estimates: BTreeMap<(i64, IslandId), Vec<UsedReading>>,
-    lateness_ms: Option<i64>,
+    bounds: Option<Bounds>,
 }
 
 impl State for Audit {
     fn save(&self) -> Vec<u8> {
-        encode(&(&self.estimates, self.lateness_ms))
+        encode(&(&self.estimates, self.bounds))
     }
 
     fn load(&mut self, saved: &[u8], mine: &dyn Fn(u64) -> bool) -> Result<(), StateError> {
-        let (estimates, lateness_ms): (BTreeMap<_, _>, Option<i64>) = decode(saved)?;
+        let (estimates, bounds): (BTreeMap<_, _>, Option<Bounds>) = decode(saved)?;
         // Only the first worker's share has anything in it.
         if mine(0) {
             self.estimates.extend(estimates);
-            self.lateness_ms = self.lateness_ms.or(lateness_ms);
+            self.bounds = self.bounds.or(bounds);
         }
         Ok(())
     }
@@ -90,7 +90,7 @@ impl Logic for Audit {
                     // Rows come sorted by sequence: of several in one epoch the last holds.
                     corrections.insert((row.sensor, row.event_ms), row.new);
                 }
-                AuditInput::Lateness { lateness_ms, .. } => self.lateness_ms = Some(crate::telemetry::lateness_bound(lateness_ms)),
+                AuditInput::Lateness { bounds, .. } => self.bounds = Some(bounds),
             }
         }
         for ((sensor, event_ms), new) in corrections {
@@ -113,7 +113,7 @@ impl Logic for Audit {
                 out.push((row.into(), 1));
             }
         }
-        let oldest = epoch as i64 - self.lateness_ms.unwrap_or(LATENESS_MS) - WINDOW_MS - STALE_MS;
+        let oldest = epoch as i64 - self.bounds.unwrap_or_default().ms(Bound::Scada) - WINDOW_MS - STALE_MS;
         self.estimates = std::mem::take(&mut self.estimates).split_off(&(oldest, IslandId(0)));
     }
 }
@@ -121,7 +121,7 @@ impl Logic for Audit {
 /// Says which sealed estimates a correction touches. All rows meet on one worker: a correction knows its sensor, not
 /// the islands the sensor has belonged to.
 pub fn audit<'scope>(inputs: Rows<'scope, AuditInput>, registry: &Registry) -> Rows<'scope, (Output, i64)> {
-    let state = Audit { estimates: BTreeMap::new(), lateness_ms: None };
+    let state = Audit { estimates: BTreeMap::new(), bounds: None };
     sealed(inputs, "Audit", registry, |_| 0, state)
 }
 
@@ -132,12 +132,13 @@ mod tests {
     #[test]
     fn of_two_bounds_in_an_epoch_the_last_holds_whichever_is_greater() {
         for (first, last) in [(60_000, 900_000), (900_000, 60_000)] {
-            let mut audit = Audit { estimates: BTreeMap::new(), lateness_ms: None };
-            let bound = |sequence, lateness_ms| AuditInput::Lateness { sequence, lateness_ms };
+            let mut audit = Audit { estimates: BTreeMap::new(), bounds: None };
+            let bounds = |scada_ms| Bounds { scada_ms, ..Bounds::default() };
+            let bound = |sequence, scada_ms| AuditInput::Lateness { sequence, bounds: bounds(scada_ms) };
             let mut inputs = vec![bound(1, last), bound(0, first)];
             inputs.sort();
             audit.epoch(1_000, &mut inputs, &mut Vec::new());
-            assert_eq!(audit.lateness_ms, Some(last));
+            assert_eq!(audit.bounds, Some(bounds(last)));
         }
     }
 }

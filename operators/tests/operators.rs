@@ -22,6 +22,8 @@ mod relations;
 mod solver;
 #[path = "operators/telemetry.rs"]
 mod telemetry;
+#[path = "operators/telemetry_bounds.rs"]
+mod telemetry_bounds;
 #[path = "operators/telemetry_cases.rs"]
 mod telemetry_cases;
 #[path = "operators/telemetry_differential.rs"]

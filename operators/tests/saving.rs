@@ -15,7 +15,7 @@ use gridflow_inputs::{Epoch, Input};
 use gridflow_operators::accounts::{AccountInput, Accounts};
 use gridflow_operators::sealed::Clock;
 use gridflow_operators::state::State;
-use gridflow_operators::telemetry::{Telemetry, TelemetryOutput};
+use gridflow_operators::telemetry::{Bounds, Telemetry, TelemetryOutput};
 
 const SENSORS: u32 = 100_000;
 const FEEDERS: u32 = 500;
@@ -24,7 +24,7 @@ const SECONDS: u32 = 900;
 const START_MS: i64 = 18_262 * 86_400_000;
 const MOST: Duration = Duration::from_millis(300);
 
-fn region() -> Input {
+fn region() -> Region {
     Region {
         name: "saving".to_owned(),
         currency: "EUR".to_owned(),
@@ -33,9 +33,8 @@ fn region() -> Input {
         utc_offset_ms: 0,
         frequency: MicroHertz(50_000_000),
         lateness_scada_ms: 600_000,
-        lateness_meter_ms: 0,
+        lateness_meter_ms: 600_000,
     }
-    .into()
 }
 
 fn meter(id: u32) -> Input {
@@ -60,7 +59,7 @@ fn meter(id: u32) -> Input {
 /// The rows of a second: a tenth of the meters, each with a value of its own.
 fn second(second: u32) -> EpochBatch {
     let now = START_MS + i64::from(second) * 1_000;
-    let definitions = (second == 0).then(|| std::iter::once(region()).chain((0..SENSORS).map(meter))).into_iter().flatten();
+    let definitions = (second == 0).then(|| std::iter::once(region().into()).chain((0..SENSORS).map(meter))).into_iter().flatten();
     let readings = (second % PERIOD..SENSORS).step_by(PERIOD as usize).map(|id| {
         let value = i64::from(id.wrapping_mul(2_654_435_761).wrapping_add(second.wrapping_mul(40_503)) % 20_000_000);
         Input::from(Measurement { sensor: SensorId(id), event_ms: now - 300, revision: 0, value, quality: Quality::Good })
@@ -103,7 +102,7 @@ fn a_region_of_100_000_sensors_is_saved_and_loaded_in_a_moment() {
         let batch = second(number);
         telemetry.apply(&batch, &mut told);
         let mut inputs = vec![AccountInput::Clock(Clock { worker: 0, ticks: Vec::new() })];
-        inputs.extend((number == 0).then_some(AccountInput::Lateness { worker: 0, sequence: 0, lateness_ms: 600_000 }));
+        inputs.extend((number == 0).then_some(AccountInput::Lateness { worker: 0, sequence: 0, bounds: Bounds::from(&region()) }));
         inputs.extend(
             told.drain(..)
                 .filter_map(|told| if let TelemetryOutput::Partial(partial) = told { Some(AccountInput::Partial(partial)) } else { None }),

@@ -97,7 +97,7 @@ pub struct ChannelConfig {
     pub gross_error: f64,
     /// Share of those corrected later.
     pub gross_error_corrected: f64,
-    /// Share that arrives 17 to 25 min late: beyond the lateness bound.
+    /// Share that arrives 17 to 25 min late: beyond the lateness bound of all but meters.
     pub too_late: f64,
     /// Rows stamped 1 to 10 min ahead, per reading.
     pub future: f64,

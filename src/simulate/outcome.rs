@@ -103,7 +103,7 @@ pub struct SimulationSummary {
     pub gross_errors: u64,
     /// Those of them that are corrected.
     pub gross_errors_corrected: u64,
-    /// Readings beyond the lateness bound.
+    /// Readings beyond the lateness bound of all but meters.
     pub too_late: u64,
     /// Rows stamped in the future.
     pub future: u64,

@@ -1,10 +1,12 @@
 //! A late or corrected row restates every account that rests on it, and leaves facts alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 
 use gridflow_inputs::Input;
 use gridflow_inputs::ids::SensorId;
-use gridflow_inputs::input::{Measurement, Quality, Quantity};
+use gridflow_inputs::input::{Measurement, Quality, Quantity, Sensor};
+use gridflow_inputs::network::EquipmentKind;
 use gridflow_operators::decision::{Kpi, Measure, Output, Stream, Window, WindowScope};
 
 use crate::support::{Changes, changelog, epochs, record_demo, replay_into, scratch, state, workers, write_log};
@@ -179,6 +181,88 @@ fn a_row_beyond_the_bound_is_a_row_of_the_late_stream_and_changes_no_account() {
             Stream::Late => assert_eq!(differing(&before, &after).len(), 1),
             Stream::Gap => assert_eq!(gaps(&before, &after), (1, 0, 1)),
             _ => assert_eq!(before, after, "{}", stream.name()),
+        }
+    }
+}
+
+/// A meter at a bus of the demo, which has none.
+fn meter(all: &Epochs) -> Sensor {
+    let loads = all.iter().flat_map(|(_, rows)| rows).filter_map(|row| match row {
+        Input::Sensor(sensor) if sensor.quantity == Quantity::ActiveLoad => Some(sensor),
+        _ => None,
+    });
+    let load = loads.min_by_key(|sensor| sensor.id).expect("the demo measures loads").clone();
+    let (quantity, element) = (Quantity::MeteredPower, EquipmentKind::Feeder);
+    Sensor { id: SensorId(1_000_000), quantity, element, element_id: load.feeder.0, period_ms: 900_000, ..load }
+}
+
+// REQ: DQ-01
+#[test]
+fn a_meter_three_days_late_restates_its_windows_and_one_eight_days_late_is_counted_as_late() {
+    const DAY: u64 = 86_400_000;
+    let dir = scratch();
+    let recorded = dir.path().join("recorded");
+    record_demo(&recorded, 6, 23);
+    let mut all = epochs(&recorded);
+    let (_, _, load) = reading(&all, &sensors(&all, Quantity::ActiveLoad), 120_000);
+    let meter = meter(&all);
+    let taken = |event_ms: i64, value: i64| Measurement { sensor: meter.id, event_ms, revision: 0, value, quality: Quality::Good };
+    let (begin, end) = (all[0].0 as i64, all.last().expect("epochs").0);
+    all[0].1.push(meter.clone().into());
+    all[30].1.push(taken(begin + 1_000, 5_000).into());
+    // Two hours on, all windows are stated.
+    all.push((end + DAY / 12, Vec::new()));
+    all.push((end + 3 * DAY, Vec::new()));
+    all.push((end + 8 * DAY, Vec::new()));
+    let (third, eighth) = (all.len() - 2, all.len() - 1);
+    let mut appended = all.clone();
+    appended[third]
+        .1
+        .extend([taken(begin + 2_000, 7_000).into(), Measurement { revision: 1, value: load.value + 1, ..load.clone() }.into()]);
+    appended[eighth].1.push(taken(begin + 3_000, 9_000).into());
+
+    let mut outs = Vec::new();
+    for (name, epochs) in [("plain", &all), ("late", &appended)] {
+        let (log, out) = (dir.path().join(format!("{name}-log")), dir.path().join(name));
+        write_log(&log, epochs);
+        let replayed =
+            Command::new(env!("CARGO_BIN_EXE_gridflow")).arg("replay").arg(&log).args(["--workers", "2", "--out"]).arg(&out).output();
+        let replayed = replayed.expect("the binary is built");
+        assert_eq!(replayed.status.code(), Some(0), "{}", String::from_utf8_lossy(&replayed.stderr));
+        outs.push(out);
+    }
+    for stream in Stream::ALL {
+        let (before, after) = (changelog(&outs[0], *stream), changelog(&outs[1], *stream));
+        let changes = differing(&before, &after);
+        match stream {
+            Stream::Late => {
+                let found: Vec<(SensorId, i64, i64)> = changes
+                    .iter()
+                    .map(|(row, _)| match row {
+                        Output::Late(row) => (row.sensor, row.event_ms, row.lateness_ms),
+                        _ => unreachable!("another row in `late`"),
+                    })
+                    .collect();
+                let (third, eighth) = (all[third].0 as i64, all[eighth].0 as i64);
+                let of_meter = (meter.id, begin + 3_000, eighth - begin - 3_000);
+                assert_eq!(found, [(load.sensor, load.event_ms, third - load.event_ms), of_meter]);
+            }
+            Stream::Window => {
+                // Of sensor, bus, feeder and zone, each length once.
+                let stated: Vec<&Window> = changes
+                    .iter()
+                    .filter(|(_, change)| *change > 0)
+                    .map(|(row, _)| match row {
+                        Output::Window(row) => row,
+                        _ => unreachable!("another row in `window`"),
+                    })
+                    .collect();
+                assert_eq!(stated.len(), 16, "{stated:?}");
+                assert!(stated.iter().all(|row| (row.quantity, row.count, row.sum, row.revision) == (meter.quantity, 2, 12_000, 1)));
+            }
+            Stream::Kpi => assert!(changes.iter().all(|(row, _)| matches!(row, Output::Kpi(row) if row.measure == Measure::Readings))),
+            Stream::Gap => assert_eq!(gaps(&before, &after), (3, 1, 2)),
+            _ => assert_eq!(before, after, "{} must not change", stream.name()),
         }
     }
 }

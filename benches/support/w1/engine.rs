@@ -22,7 +22,7 @@ use gridflow_operators::accounts::{AccountInput, Accounts};
 use gridflow_operators::decision::{Output, Window, WindowScope};
 use gridflow_operators::seal::Sealed;
 use gridflow_operators::sealed::Clock;
-use gridflow_operators::telemetry::{Telemetry, TelemetryOutput};
+use gridflow_operators::telemetry::{Bounds, Telemetry, TelemetryOutput};
 
 use super::fed::Epochs;
 use super::reader::read;
@@ -156,8 +156,8 @@ impl Alone {
         for (sequence, row) in &batch.rows {
             match row {
                 Input::Region(region) => {
-                    let (worker, sequence, lateness_ms) = (0, *sequence, region.lateness_scada_ms);
-                    self.inputs.push(AccountInput::Lateness { worker, sequence, lateness_ms });
+                    let (worker, sequence, bounds) = (0, *sequence, Bounds::from(region));
+                    self.inputs.push(AccountInput::Lateness { worker, sequence, bounds });
                 }
                 Input::Tick(tick) => ticks.push(tick.clone()),
                 _ => {}

@@ -18,21 +18,21 @@ use serde::{Deserialize, Serialize};
 use crate::decision::{Kpi, Measure, Output};
 use crate::sealed::{Clock, Logic, Rows, sealed};
 use crate::state::{Registry, State, StateError, decode, encode};
-use crate::telemetry::{Counts, INTERVAL_MS, LATENESS_MS, Partial, SETTLE_MS, horizon_at, lateness_bound};
+use crate::telemetry::{Bound, Bounds, Counts, INTERVAL_MS, Partial, SETTLE_MS, horizon_at};
 use sources::Sources;
 use windows::Windows;
 
 /// What the accounts are told.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum AccountInput {
-    /// How late a SCADA row may be; a copy for each worker.
+    /// How late rows may be; a copy for each worker.
     Lateness {
         /// The worker.
         worker: u64,
         /// Place of the row in its epoch: of several the last holds, as for telemetry.
         sequence: u32,
-        /// The bound.
-        lateness_ms: i64,
+        /// The bounds.
+        bounds: Bounds,
     },
     /// A change.
     Partial(Partial),
@@ -59,11 +59,11 @@ type FigureKey = (i64, ZoneId, Measure);
 /// The accounts of one worker. Usable without a dataflow, as the benches do.
 #[derive(Debug)]
 pub struct Accounts {
-    lateness_ms: i64,
+    bounds: Bounds,
     /// The epoch before.
     previous: i64,
-    /// Minutes that begin before this are final.
-    horizon: i64,
+    /// Minutes that begin before these are final, by bound.
+    horizons: [i64; 2],
     windows: Windows,
     /// Wide: a zone of absurd readings may pass what a row holds, and come back.
     figures: BTreeMap<FigureKey, (i128, Option<Kpi>)>,
@@ -76,9 +76,9 @@ impl Accounts {
     #[must_use]
     pub fn new(peers: usize) -> Self {
         Self {
-            lateness_ms: LATENESS_MS,
+            bounds: Bounds::default(),
             previous: i64::MIN / 4,
-            horizon: i64::MIN / 4,
+            horizons: [i64::MIN / 4; 2],
             windows: Windows::new(peers),
             figures: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -95,13 +95,13 @@ impl Accounts {
     fn take(&mut self, epoch: Epoch, inputs: &mut Vec<AccountInput>, out: &mut Vec<(Output, i64)>) {
         let now = epoch as i64;
         // By the bound of the epoch before, as telemetry does: what it holds no more must be final here.
-        let horizon = self.horizon.max(horizon_at(now, self.lateness_ms));
+        let horizons = Bound::ALL.map(|bound| self.horizons[bound as usize].max(horizon_at(now, self.bounds.ms(bound))));
         let mut gaps: BTreeMap<SourceId, Counts> = BTreeMap::new();
         let mut estimate = false;
         let mut changes = Vec::new();
         for input in inputs.drain(..) {
             match input {
-                AccountInput::Lateness { lateness_ms, .. } => self.lateness_ms = lateness_bound(lateness_ms),
+                AccountInput::Lateness { bounds, .. } => self.bounds = bounds,
                 AccountInput::Partial(change @ Partial::Window { .. }) => changes.push(change),
                 AccountInput::Partial(Partial::Share { scope, id, quantity, start_ms, worker, extremes }) => {
                     self.windows.share(scope, id, quantity, start_ms, worker, extremes);
@@ -122,11 +122,14 @@ impl Accounts {
             self.state_figure(key, out);
         }
         self.sources.take(epoch, &gaps, estimate, out);
-        if horizon > self.horizon {
-            self.horizon = horizon;
-            self.windows.forget(horizon);
-            let first_figure = (horizon - INTERVAL_MS + 1, ZoneId(0), Measure::LoadEnergy);
-            self.figures = std::mem::take(&mut self.figures).split_off(&first_figure);
+        if horizons != self.horizons {
+            self.horizons = horizons;
+            self.windows.forget(horizons);
+            // Readings of both bounds count in key figures.
+            let until = horizons[0].min(horizons[1]) - INTERVAL_MS;
+            while let Some(figure) = self.figures.first_entry().filter(|figure| figure.key().0 <= until) {
+                figure.remove();
+            }
         }
         self.previous = now;
     }
@@ -158,9 +161,9 @@ impl Accounts {
 
 #[derive(Serialize, Deserialize)]
 struct Saved {
-    lateness_ms: i64,
+    bounds: Bounds,
     previous: i64,
-    horizon: i64,
+    horizons: [i64; 2],
     windows: Vec<windows::Account>,
     figures: BTreeMap<FigureKey, (i128, Option<Kpi>)>,
     due: BTreeSet<FigureKey>,
@@ -170,9 +173,9 @@ struct Saved {
 impl State for Accounts {
     fn save(&self) -> Vec<u8> {
         encode(&Saved {
-            lateness_ms: self.lateness_ms,
+            bounds: self.bounds,
             previous: self.previous,
-            horizon: self.horizon,
+            horizons: self.horizons,
             windows: self.windows.save(),
             figures: self.figures.clone(),
             due: self.due.clone(),
@@ -182,7 +185,7 @@ impl State for Accounts {
 
     fn load(&mut self, saved: &[u8], mine: &dyn Fn(u64) -> bool) -> Result<(), StateError> {
         let saved: Saved = decode(saved)?;
-        (self.lateness_ms, self.previous, self.horizon) = (saved.lateness_ms, saved.previous, saved.horizon);
+        (self.bounds, self.previous, self.horizons) = (saved.bounds, saved.previous, saved.horizons);
         saved.windows.into_iter().filter(|account| mine(account.route())).for_each(|account| self.windows.load(account));
         self.figures.extend(saved.figures.into_iter().filter(|((_, zone, _), _)| mine(u64::from(zone.0))));
         self.due.extend(saved.due.into_iter().filter(|(_, zone, _)| mine(u64::from(zone.0))));

@@ -8,9 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::{Output, WindowScope};
 use crate::lookup::Lookup;
-use crate::telemetry::{Aggregate, LENGTHS_MS, Partial, SETTLE_MS, due_starts, floor};
+use crate::telemetry::{Aggregate, Bound, LENGTHS_MS, Partial, SETTLE_MS, due_starts, floor};
 
 const NO_EXTREMES: (i64, i64) = (i64::MAX, i64::MIN);
+/// So many minutes are looked through from the end, where almost all changes go.
+const NEAR: usize = 16;
+/// No window is longer.
+const LONGEST_MS: i64 = LENGTHS_MS[LENGTHS_MS.len() - 1];
 
 pub(super) fn route(scope: WindowScope, id: u32) -> u64 {
     u64::from(id) + scope as u64
@@ -40,8 +44,8 @@ pub(super) struct Account {
     extremes: Vec<(i64, i64)>,
     /// Of each longer length, the window that the newest final minute lies in, and what final minutes left there.
     bases: [(i64, Aggregate); 3],
-    /// Longer windows that were stated and can still change: length, start, how often they were stated.
-    longer: Vec<(u8, i64, u32)>,
+    /// Longer windows that were stated and can still change, ascending: start, length, how often they were stated.
+    longer: Vec<(i64, u8, u32)>,
 }
 
 impl Account {
@@ -49,9 +53,15 @@ impl Account {
         route(self.scope, self.id)
     }
 
-    /// The first minute not before a time; sought from the end, where almost all changes go.
+    /// The first minute not before a time.
     fn from(&self, start_ms: i64) -> usize {
-        self.minutes.iter().rposition(|minute| minute.start_ms < start_ms).map_or(0, |before| before + 1)
+        let (before, near) = self.minutes.split_at(self.minutes.len().saturating_sub(NEAR));
+        let found = near.iter().rposition(|minute| minute.start_ms < start_ms);
+        found.map_or_else(|| before.partition_point(|minute| minute.start_ms < start_ms), |place| before.len() + place + 1)
+    }
+
+    fn find_longer(&self, length: usize, start: i64) -> Result<usize, usize> {
+        self.longer.binary_search_by_key(&(start, length as u8), |(start, length, _)| (*start, *length))
     }
 
     fn place(&mut self, start_ms: i64, peers: usize) -> usize {
@@ -90,12 +100,12 @@ impl Account {
     /// States a longer window, unless nothing has counted in it yet.
     fn state_longer(&mut self, length: usize, start: i64, before: &Aggregate, peers: usize, out: &mut Vec<(Output, i64)>) {
         let after = self.window(length, start, peers);
-        match self.longer.iter().position(|(known, at, _)| (usize::from(*known), *at) == (length, start)) {
-            None if after.count > 0 => {
+        match self.find_longer(length, start) {
+            Err(place) if after.count > 0 => {
                 self.tell(&after, length, start, 0, 1, out);
-                self.longer.push((length as u8, start, 1));
+                self.longer.insert(place, (start, length as u8, 1));
             }
-            Some(place) if after != *before => {
+            Ok(place) if after != *before => {
                 let stated = self.longer[place].2;
                 self.tell(before, length, start, stated - 1, -1, out);
                 self.tell(&after, length, start, stated, 1, out);
@@ -173,7 +183,9 @@ impl Account {
         }
         self.minutes.drain(..last);
         self.extremes.drain(..last * peers);
-        self.longer.retain(|(length, start, _)| start + LENGTHS_MS[usize::from(*length)] > horizon);
+        // Those that are final and not before all others do no harm for the rest of their hour.
+        let last = self.longer.partition_point(|(start, ..)| start + LONGEST_MS <= horizon);
+        self.longer.drain(..last);
     }
 }
 
@@ -230,7 +242,8 @@ impl Windows {
             }
             for account in &mut self.accounts {
                 let (base_start, base) = account.bases[length - 1];
-                let times = account.minutes.iter().map(|minute| minute.start_ms).chain((base.count > 0).then_some(base_start));
+                let minutes = &account.minutes[account.from(previous.saturating_sub(SETTLE_MS + length_ms))..];
+                let times = minutes.iter().map(|minute| minute.start_ms).chain((base.count > 0).then_some(base_start));
                 for start in due_starts(length_ms, previous, now, times) {
                     account.state_longer(length, start, &Aggregate::default(), self.peers, out);
                 }
@@ -238,9 +251,11 @@ impl Windows {
         }
     }
 
-    /// Leaves of minutes that begin before the horizon what they contributed to longer windows.
-    pub(super) fn forget(&mut self, horizon: i64) {
-        self.accounts.iter_mut().for_each(|account| account.forget(horizon, self.peers));
+    /// Leaves of minutes that begin before the horizon of their bound what they contributed to longer windows.
+    pub(super) fn forget(&mut self, horizons: [i64; 2]) {
+        for account in &mut self.accounts {
+            account.forget(horizons[Bound::of(account.quantity) as usize], self.peers);
+        }
     }
 
     pub(super) fn save(&self) -> Vec<Account> {

@@ -3,7 +3,7 @@
 //! A row that changes where readings count moves those that are not final yet: each is taken out of its accounts as they
 //! were and put into them as they are. What is final stays.
 
-use gridflow_inputs::ids::{FeederId, GeneratorId, SourceId, ZoneId};
+use gridflow_inputs::ids::{GeneratorId, SourceId, ZoneId};
 use gridflow_inputs::input::{Generator, Kind, Quantity, Sensor, Timer};
 use gridflow_inputs::log::{EpochBatch, SequencedReading};
 use gridflow_inputs::network::EquipmentKind;
@@ -11,14 +11,14 @@ use gridflow_inputs::units::{MAX_MAGNITUDE, divide_half_even};
 use gridflow_inputs::{Epoch, Input};
 
 use super::held::{Entry, Held, MINUTE_MS};
-use super::minutes::{AHEAD, Slot};
+use super::minutes::{AHEAD, Slot, first_with_slots};
 use super::places::{NOWHERE, Place, Room, VERSIONS, drop_until, hold_from};
-use super::sensors::{Cell, NEVER, adds_up, feeds_solvers};
+use super::sensors::{Cell, NEVER, adds_up, counts_energy, feeds_solvers};
 use super::{
-    Aggregate, Before, Correction, Counts, FUTURE_MS, INTERVAL_MS, LENGTHS_MS, QUARTER, Reading, SETTLE_MS, STALE_MS, STUCK_READINGS,
-    Telemetry, TelemetryOutput, WINDOW_MS, floor, lateness_bound,
+    Aggregate, Before, Bound, Bounds, Correction, Counts, FUTURE_MS, INTERVAL_MS, LENGTHS_MS, QUARTER, Reading, SETTLE_MS, STALE_MS,
+    STUCK_READINGS, Telemetry, TelemetryOutput, WINDOW_MS, floor,
 };
-use crate::decision::{Alarm, AlarmKind, Late, Measure, Reason, Rejected, WindowScope};
+use crate::decision::{AlarmKind, Late, Measure, Reason, Rejected, WindowScope};
 use crate::hygiene::{refusal, rejected};
 
 /// What is the same for all readings of an epoch.
@@ -26,8 +26,9 @@ use crate::hygiene::{refusal, rejected};
 struct Moment {
     epoch: Epoch,
     now: i64,
-    /// Minutes that begin before this are final.
-    limit: i64,
+    /// Minutes that begin before these are final, by bound.
+    limits: [i64; 2],
+    first_with_slots: i64,
     /// The present quarter of an hour.
     quarter: i64,
 }
@@ -76,7 +77,7 @@ impl Telemetry {
                     out.extend(refused.map(|why| TelemetryOutput::Row(rejected(epoch, sequence, row, why), 1)));
                 }
             },
-            Input::Region(region) if refused.is_none() => self.lateness_ms = lateness_bound(region.lateness_scada_ms),
+            Input::Region(region) if refused.is_none() => self.bounds = Bounds::from(region),
             Input::Generator(unit) if refused.is_none() => {
                 // Every worker finds the same: one says so.
                 let full = !self.set_unit(unit) && self.worker == 0;
@@ -85,7 +86,7 @@ impl Telemetry {
             }
             Input::FeederAssignment(assigned) if refused.is_none() => {
                 let (bus, from_ms, feeder) = (assigned.bus.0, assigned.valid_from_ms, assigned.feeder.0);
-                match self.places.room(bus, from_ms, feeder, floor(self.horizon, INTERVAL_MS)) {
+                match self.places.room(bus, from_ms, feeder, floor(self.horizon(), INTERVAL_MS)) {
                     Room::Known => {}
                     Room::Free => {
                         let sensors = self.places.known_bus(bus).map_or_else(Vec::new, |bus| bus.sensors.clone());
@@ -122,7 +123,7 @@ impl Telemetry {
             Err(_) if versions.len() < VERSIONS => {}
             Err(_) => {
                 // How many are still listed depends on when other sensors' readings went; how many are needed does not.
-                self.drop_versions(place, floor(self.horizon, INTERVAL_MS));
+                self.drop_versions(place);
                 if self.sensors.versions(place).len() >= VERSIONS {
                     return Some((Reason::Malformed, VERSIONS as i64));
                 }
@@ -145,6 +146,7 @@ impl Telemetry {
             settled_ms: NEVER,
             settled: 0,
             since_ms: i64::MAX,
+            fresh_ms: STALE_MS,
             range_min: 0,
             range_max: 0,
             place: Place { bus: NOWHERE, feeder: NOWHERE, zone: NOWHERE, tally: 0 },
@@ -160,6 +162,7 @@ impl Telemetry {
             touched: false,
         };
         let place = self.sensors.enter(newest, cell);
+        self.revisable_mut(place).sensors.push(place as u32);
         self.bases.push([Aggregate::default(); 3]);
         self.stale_after.push(i64::MAX);
         self.sensors.set_versions(place, versions);
@@ -175,8 +178,8 @@ impl Telemetry {
     }
 
     /// Drops versions that nothing needs any more.
-    pub(super) fn drop_versions(&mut self, place: usize, until_ms: i64) {
-        let needed = self.sensors.needed(place, until_ms);
+    pub(super) fn drop_versions(&mut self, place: usize) {
+        let needed = self.sensors.needed(place, floor(self.revisable(place).horizon, INTERVAL_MS));
         if needed.len() < self.sensors.versions(place).len() {
             self.detach(place);
             self.sensors.set_versions(place, needed);
@@ -238,6 +241,10 @@ impl Telemetry {
         let cell = &mut self.sensors.cells[place];
         (cell.range_min, cell.range_max, cell.sticks) = (newest.range_min, newest.range_max, newest.sigma > 0);
         (cell.since_ms, cell.place, cell.source) = (since_ms, now_at, source_place as u32);
+        cell.fresh_ms = STALE_MS.max(3 * newest.period_ms);
+        if cell.stale {
+            self.perhaps_fresh.insert(place as u32);
+        }
         self.stale_after[place] = self.becomes_stale(place);
     }
 
@@ -288,11 +295,17 @@ impl Telemetry {
             let is = self.place_at(sensor, event_ms);
             let minute = event_ms.div_euclid(MINUTE_MS);
             let stated = (minute + 1) * MINUTE_MS + SETTLE_MS <= self.previous;
-            let place = self.minutes.place(minute);
-            for (was, is) in [(was.feeder, is.feeder), (was.zone, is.zone)] {
-                if was != is {
-                    self.minutes.list[place].slots.touch(was).shift(Some(value), None);
-                    self.minutes.list[place].slots.touch(is).shift(None, Some(value));
+            let first = first_with_slots(self.previous);
+            for (was, is) in [(was.feeder, is.feeder), (was.zone, is.zone)].into_iter().filter(|(was, is)| was != is) {
+                if minute < first {
+                    self.change_group(minute, was).widen(Some(value), None);
+                    self.change_group(minute, is).widen(None, Some(value));
+                } else {
+                    let minutes = &mut self.revisable_mut(sensor).minutes;
+                    let place = minutes.place(minute);
+                    let slots = minutes.touch(place);
+                    slots.touch(was).shift(Some(value), None);
+                    slots.touch(is).shift(None, Some(value));
                 }
             }
             if stated && was.bus != is.bus {
@@ -307,6 +320,11 @@ impl Telemetry {
         self.bus_changes.entry((minute, account)).or_insert_with(|| Slot::new(account))
     }
 
+    /// The changes of a feeder or zone in a minute without slots.
+    fn change_group(&mut self, minute: i64, account: u32) -> &mut Slot {
+        self.group_changes.entry((minute, account)).or_insert_with(|| Slot::new(account))
+    }
+
     fn good_readings(&self, sensor: usize) -> Vec<(i64, i64)> {
         let held = &self.sensors.cells[sensor].held;
         held.blocks().flat_map(|(_, block)| held.good(block, sensor as u32, &self.wide)).collect()
@@ -318,7 +336,8 @@ impl Telemetry {
         match versions.binary_search_by_key(&unit.valid_from_ms, |(from, _)| *from) {
             Ok(known) if versions[known].1 == unit.variable => return true,
             Err(_) if versions.len() >= VERSIONS => {
-                drop(drop_until(versions, floor(self.horizon, INTERVAL_MS)));
+                // Only quarters of what goes by the bound of SCADA hang on it.
+                drop(drop_until(versions, floor(self.revisable[Bound::Scada as usize].horizon, INTERVAL_MS)));
                 if versions.len() >= VERSIONS {
                     return false;
                 }
@@ -342,8 +361,9 @@ impl Telemetry {
 
     fn take_readings(&mut self, epoch: Epoch, readings: &[SequencedReading], out: &mut Vec<TelemetryOutput>) {
         let now = epoch as i64;
-        let limit = self.horizon.max(now - WINDOW_MS - self.lateness_ms);
-        let moment = Moment { epoch, now, limit, quarter: floor(now, INTERVAL_MS) };
+        let limits = Bound::ALL.map(|bound| self.revisable[bound as usize].horizon.max(now - WINDOW_MS - self.bounds.ms(bound)));
+        let (first_with_slots, quarter) = (first_with_slots(self.previous), floor(now, INTERVAL_MS));
+        let moment = Moment { epoch, now, limits, first_with_slots, quarter };
         for readings in readings.chunks(AHEAD) {
             self.look_ahead(readings);
             for reading in readings {
@@ -389,7 +409,7 @@ impl Telemetry {
             return;
         };
         let cell = &mut self.sensors.cells[sensor];
-        let (number, source) = (sensor as u32, cell.source as usize);
+        let (number, source, bound) = (sensor as u32, cell.source as usize, Bound::of(cell.quantity));
         let gap = &mut self.gaps[source];
         if gap.received == 0 {
             self.gaps_touched.push(cell.source);
@@ -409,7 +429,7 @@ impl Telemetry {
         }
         let (minute, at_ms) = (row.event_ms.div_euclid(MINUTE_MS), row.event_ms.rem_euclid(MINUTE_MS));
         let start = minute * MINUTE_MS;
-        if start < moment.limit {
+        if start < moment.limits[bound as usize] {
             gap.late += 1;
             gap.untimely += 1;
             let (epoch, sequence, source) = (moment.epoch, row.sequence, self.sources[source]);
@@ -460,16 +480,17 @@ impl Telemetry {
             self.touch_windows(sensor, start);
         }
         let held = &mut self.sensors.cells[sensor].held;
-        let minute_place = self.minutes.place(minute);
+        let minutes = &mut self.revisable[bound as usize].minutes;
+        let minute_place = minutes.place(minute);
         match (block, within) {
             (Ok(_), Ok(at)) => held.replace(at, number, row.event_ms, entry, &mut self.wide),
             (Ok(block), Err(at)) => held.insert(block, at, number, row.event_ms, entry, &mut self.wide),
             (Err(at), _) => {
                 if held.words().is_empty() {
-                    held.expect(words_expected(self.lateness_ms, self.sensors.newest[sensor].period_ms));
+                    held.expect(words_expected(self.bounds.ms(bound), self.sensors.newest[sensor].period_ms));
                 }
                 held.begin(at, number, row.event_ms, entry, &mut self.wide);
-                self.minutes.list[minute_place].members.insert(number, self.sensors.cells.len());
+                minutes.list[minute_place].members.insert(number, self.sensors.cells.len());
             }
         }
         self.count(moment, row.event_ms, place.tally, tally);
@@ -479,9 +500,15 @@ impl Telemetry {
         }
         let Cell { adds, solves, .. } = self.sensors.cells[sensor];
         if adds {
-            let slots = &mut self.minutes.list[minute_place].slots;
-            slots.touch(place.feeder).shift(was, is);
-            slots.touch(place.zone).shift(was, is);
+            if minute >= moment.first_with_slots {
+                let slots = self.revisable[bound as usize].minutes.touch(minute_place);
+                slots.touch(place.feeder).shift(was, is);
+                slots.touch(place.zone).shift(was, is);
+            } else {
+                for account in [place.feeder, place.zone] {
+                    self.change_group(minute, account).widen(was, is);
+                }
+            }
             if stated {
                 self.change_bus(minute, place.bus).widen(was, is);
             }
@@ -529,12 +556,16 @@ impl Telemetry {
 
     /// Keeps what the stated quarters of a sensor counted for before where they count changes.
     fn touch_quarters(&mut self, sensor: usize) {
+        if !counts_energy(self.sensors.cells[sensor].quantity) {
+            return;
+        }
         let held = self.sensors.cells[sensor].held.blocks().map(|(minute, _)| floor(minute * MINUTE_MS, INTERVAL_MS));
-        let mut starts: Vec<i64> = held.chain(self.base_starts[QUARTER - 1]).collect();
+        let (horizon, base_start) = (self.revisable(sensor).horizon, self.revisable(sensor).base_starts[QUARTER - 1]);
+        let mut starts: Vec<i64> = held.chain(base_start).collect();
         starts.dedup();
         for start in starts {
             // Of a final quarter not even where it counts can change.
-            if start + INTERVAL_MS + SETTLE_MS <= self.previous && start + INTERVAL_MS > self.horizon {
+            if start + INTERVAL_MS + SETTLE_MS <= self.previous && start + INTERVAL_MS > horizon {
                 self.touch_window(QUARTER, start, sensor);
             }
         }
@@ -543,7 +574,7 @@ impl Telemetry {
     /// What a window of a sensor says; `None` when it has no reading.
     pub(super) fn window(&self, length: usize, start: i64, sensor: usize) -> Option<Aggregate> {
         let mut aggregate = Aggregate::default();
-        if length > 0 && self.base_starts[length - 1] == Some(start) {
+        if length > 0 && self.revisable(sensor).base_starts[length - 1] == Some(start) {
             aggregate = self.bases[sensor][length - 1];
         }
         let held = &self.sensors.cells[sensor].held;
@@ -557,7 +588,7 @@ impl Telemetry {
     /// The key figure that a quarter of a sensor counts in: that of its zone at the start of the quarter.
     pub(super) fn energy(&self, start: i64, sensor: usize, quarter: Option<&Aggregate>) -> Option<(ZoneId, Measure, i64)> {
         let quarter = quarter?;
-        if !matches!(self.sensors.newest[sensor].quantity, Quantity::ActiveLoad | Quantity::ActiveGeneration) {
+        if !counts_energy(self.sensors.newest[sensor].quantity) {
             return None;
         }
         let version = self.sensors.version(sensor, start);
@@ -615,52 +646,15 @@ impl Telemetry {
         // A correction of the newest reading ends a run as a new one does, but lengthens none.
         cell.run = if before_ms != NEVER && value == before { cell.run.saturating_add(u32::from(advanced)) } else { 1 };
         let stuck = cell.sticks && value != 0 && cell.run >= STUCK_READINGS;
-        let (solves, changed, stale) = (cell.solves, stuck != cell.stuck, cell.stale);
-        if solves {
-            if advanced && stale {
-                self.set_alarm(now, sensor, AlarmKind::Stale, false, newest_ms, out);
-            }
+        let (changed, stale) = (stuck != cell.stuck, cell.stale);
+        if advanced && stale {
+            self.set_alarm(now, sensor, AlarmKind::Stale, false, newest_ms, out);
+        }
+        if stale || !advanced || before_ms == NEVER {
             self.stale_after[sensor] = self.becomes_stale(sensor);
         }
         if changed {
             self.set_alarm(now, sensor, AlarmKind::Stuck, stuck, newest_ms, out);
-        }
-    }
-
-    /// When the newest reading becomes stale, unless it is already.
-    pub(super) fn becomes_stale(&self, sensor: usize) -> i64 {
-        let cell = &self.sensors.cells[sensor];
-        if cell.solves && !cell.stale && cell.newest_ms != NEVER { self.fresh_until(sensor) } else { i64::MAX }
-    }
-
-    pub(super) fn fresh_until(&self, sensor: usize) -> i64 {
-        self.sensors.cells[sensor].newest_ms + STALE_MS.max(3 * self.sensors.newest[sensor].period_ms)
-    }
-
-    pub(super) fn set_alarm(
-        &mut self,
-        now: i64,
-        sensor: usize,
-        kind: AlarmKind,
-        raised: bool,
-        since_ms: i64,
-        out: &mut Vec<TelemetryOutput>,
-    ) {
-        let key = (sensor as u32, kind);
-        if raised {
-            let version = self.sensors.version(sensor, now);
-            let bus = version.feeder.0;
-            let feeder = FeederId(self.places.known_bus(bus).map_or(bus, |bus| bus.feeder(now)));
-            let alarm = Alarm { kind, equipment: version.element, id: version.id.0, feeder, since_ms };
-            out.push(TelemetryOutput::Row(alarm.clone().into(), 1));
-            self.alarms.insert(key, alarm);
-        } else if let Some(old) = self.alarms.remove(&key) {
-            out.push(TelemetryOutput::Row(old.into(), -1));
-        }
-        let cell = &mut self.sensors.cells[sensor];
-        match kind {
-            AlarmKind::Stale => cell.stale = raised,
-            _ => cell.stuck = raised,
         }
     }
 }

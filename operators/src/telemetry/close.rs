@@ -7,13 +7,15 @@
 use gridflow_inputs::ids::{SourceId, ZoneId};
 
 use super::held::{Block, MINUTE_MS};
-use super::minutes::{AHEAD, Slot, Slots};
-use super::places::{AccountKey, NOWHERE, drop_until};
-use super::sensors::{Cell, NEVER};
+use super::minutes::{AHEAD, Minute, Slot, Slots, first_with_slots};
+use super::places::{AccountKey, drop_until};
+use super::revisable::Revisable;
+use super::sensors::Cell;
 use super::{
-    Aggregate, Counts, INTERVAL_MS, LENGTHS_MS, Partial, QUARTER, SETTLE_MS, Telemetry, TelemetryOutput, WINDOW_MS, floor, horizon_at,
+    Aggregate, Bound, Counts, INTERVAL_MS, LENGTHS_MS, Partial, QUARTER, SETTLE_MS, Telemetry, TelemetryOutput, WINDOW_MS, floor,
+    horizon_at,
 };
-use crate::decision::{AlarmKind, Measure, WindowScope};
+use crate::decision::{Measure, WindowScope};
 
 /// So many words of each of the next sensors are read beforehand.
 const LOOKED_AT: usize = 96;
@@ -37,43 +39,54 @@ pub(crate) fn due_starts(length_ms: i64, previous: i64, now: i64, times: impl It
 impl Telemetry {
     /// States what was never stated and is final now, and drops what is final.
     pub(super) fn finish(&mut self, now: i64, out: &mut Vec<TelemetryOutput>) {
-        let horizon = self.horizon.max(horizon_at(now, self.lateness_ms));
-        if horizon == self.horizon {
-            return;
+        let mut gone = false;
+        for bound in Bound::ALL {
+            gone |= self.finish_minutes(bound, now, out);
         }
-        if self.minutes.list.first().is_some_and(|minute| minute.minute * MINUTE_MS < horizon) || self.base_starts != [None; 3] {
-            // Whoever sleeps through a window's last epochs states it before it goes.
-            self.state_due(now, i64::MIN..horizon, out);
-        }
-        let last = self.minutes.list.partition_point(|minute| minute.minute * MINUTE_MS < horizon);
-        let gone: Vec<_> = self.minutes.list.drain(..last).collect();
-        for minute in &gone {
-            self.fold(minute.minute, minute);
-        }
-        // The same on every worker, whether its sensors had readings or not.
-        self.roll(horizon - WINDOW_MS);
-        self.horizon = horizon;
-        for (length, length_ms) in LENGTHS_MS.into_iter().enumerate() {
-            loop {
-                let first = (length as u8, i64::MIN, 0)..=(length as u8, horizon - length_ms, u32::MAX);
-                let Some(key) = self.restated.range(first).next().map(|(key, _)| *key) else { break };
-                self.restated.remove(&key);
-            }
-        }
-        if !gone.is_empty() {
-            let until = floor(horizon, INTERVAL_MS);
-            self.places.forget(until);
+        if gone {
+            self.places.forget(floor(self.horizon(), INTERVAL_MS));
+            let until = floor(self.revisable[Bound::Scada as usize].horizon, INTERVAL_MS);
             self.variable_units.values_mut().for_each(|versions| drop(drop_until(versions, until)));
             let sensors: Vec<u32> = self.sensors.history.keys().copied().collect();
             for sensor in sensors {
-                self.drop_versions(sensor as usize, until);
+                self.drop_versions(sensor as usize);
             }
         }
     }
 
+    /// The same of what goes by one bound; whether there was anything.
+    fn finish_minutes(&mut self, bound: Bound, now: i64, out: &mut Vec<TelemetryOutput>) -> bool {
+        let revisable = &self.revisable[bound as usize];
+        let horizon = revisable.horizon.max(horizon_at(now, self.bounds.ms(bound)));
+        if horizon == revisable.horizon {
+            return false;
+        }
+        let last = revisable.minutes.list.partition_point(|minute| minute.minute * MINUTE_MS < horizon);
+        if last > 0 || revisable.base_starts != [None; 3] {
+            // Whoever sleeps through a window's last epochs states it before it goes.
+            self.state_due(bound, now, i64::MIN..horizon, out);
+        }
+        let gone: Vec<_> = self.revisable[bound as usize].minutes.list.drain(..last).collect();
+        for minute in &gone {
+            self.fold(bound, minute.minute, minute);
+        }
+        // The same on every worker, whether its sensors had readings or not.
+        self.roll(bound, horizon - WINDOW_MS);
+        let revisable = &mut self.revisable[bound as usize];
+        revisable.horizon = horizon;
+        for (length, length_ms) in LENGTHS_MS.into_iter().enumerate() {
+            loop {
+                let first = (length as u8, i64::MIN, 0)..=(length as u8, horizon - length_ms, u32::MAX);
+                let Some(key) = revisable.restated.range(first).next().map(|(key, _)| *key) else { break };
+                revisable.restated.remove(&key);
+            }
+        }
+        !gone.is_empty()
+    }
+
     /// Adds a minute that is final to the longer windows it lies in, and drops its readings.
-    fn fold(&mut self, number: i64, minute: &super::minutes::Minute) {
-        self.roll(number * MINUTE_MS);
+    fn fold(&mut self, bound: Bound, number: i64, minute: &Minute) {
+        self.roll(bound, number * MINUTE_MS);
         let Self { sensors, wide, bases, .. } = self;
         let mut each = |sensor: u32, cell: &mut Cell, block: Block| {
             let aggregate = cell.held.aggregate(block, sensor, wide);
@@ -99,19 +112,22 @@ impl Telemetry {
     }
 
     /// Begins the longer windows that a final minute lies in, where they are not those of the minute before.
-    fn roll(&mut self, start_ms: i64) {
+    fn roll(&mut self, bound: Bound, start_ms: i64) {
+        let revisable = &mut self.revisable[bound as usize];
         for (length, length_ms) in LENGTHS_MS.into_iter().enumerate().skip(1) {
             let start = Some(floor(start_ms, length_ms));
-            if self.base_starts[length - 1] != start {
-                self.base_starts[length - 1] = start;
-                self.bases.iter_mut().for_each(|bases| bases[length - 1] = Aggregate::default());
+            if revisable.base_starts[length - 1] != start {
+                revisable.base_starts[length - 1] = start;
+                revisable.sensors.iter().for_each(|sensor| self.bases[*sensor as usize][length - 1] = Aggregate::default());
             }
         }
     }
 
     /// Ends an epoch.
     pub(super) fn close(&mut self, now: i64, estimate: bool, out: &mut Vec<TelemetryOutput>) {
-        self.state_due(now, self.horizon..i64::MAX, out);
+        for bound in Bound::ALL {
+            self.state_due(bound, now, self.revisable[bound as usize].horizon..i64::MAX, out);
+        }
         self.restate(out);
         self.tell_accounts(out);
         if estimate {
@@ -126,40 +142,43 @@ impl Telemetry {
             }
         }
         self.tell_counts(now, out);
+        for revisable in &mut self.revisable {
+            revisable.minutes.drop_slots(self.previous, now);
+        }
         self.previous = now;
     }
 
     /// States windows that end in `ends` (exclusive of its start) and became due since the epoch before.
-    fn state_due(&mut self, now: i64, ends: std::ops::Range<i64>, out: &mut Vec<TelemetryOutput>) {
+    fn state_due(&mut self, bound: Bound, now: i64, ends: std::ops::Range<i64>, out: &mut Vec<TelemetryOutput>) {
         let within = |start: i64, length_ms: i64| start + length_ms > ends.start && start + length_ms <= ends.end;
         let mut buses = Slots::default();
-        for at in 0..self.minutes.list.len() {
-            let number = self.minutes.list[at].minute;
-            let start = number * MINUTE_MS;
-            let due = start + WINDOW_MS + SETTLE_MS;
-            if due > now {
-                break;
-            }
-            if due > self.previous && within(start, WINDOW_MS) {
+        // Sought, as there may be ten thousand: windows of the first minutes were stated days ago.
+        let due = |minute: &Minute| minute.minute * MINUTE_MS + WINDOW_MS + SETTLE_MS;
+        let list = &self.revisable[bound as usize].minutes.list;
+        let (first, end) = (list.partition_point(|minute| due(minute) <= self.previous), list.partition_point(|minute| due(minute) <= now));
+        for at in first..end {
+            let start = self.revisable[bound as usize].minutes.list[at].minute * MINUTE_MS;
+            if within(start, WINDOW_MS) {
                 buses.clear();
-                self.state_minute(at, &mut buses, out);
+                self.state_minute(bound, at, &mut buses, out);
                 for slot in &buses.slots {
                     Self::tell_slot(self.worker, self.places.buses(), start, slot, false, out);
                 }
             }
         }
         for (length, length_ms) in LENGTHS_MS.into_iter().enumerate().skip(1) {
-            let times = self.minutes.list.iter().map(|minute| minute.minute * MINUTE_MS);
-            let starts = due_starts(length_ms, self.previous, now, times.chain(self.base_starts[length - 1]));
+            let Revisable { minutes, base_starts, .. } = &self.revisable[bound as usize];
+            let times = minutes.list.iter().map(|minute| minute.minute * MINUTE_MS);
+            let starts = due_starts(length_ms, self.previous, now, times.chain(base_starts[length - 1]));
             for start in starts.into_iter().filter(|start| within(*start, length_ms)) {
-                self.state_longer(length, start, out);
+                self.state_longer(bound, length, start, out);
             }
         }
     }
 
     /// States the windows of a minute, and gathers what it adds up to for buses.
-    fn state_minute(&mut self, at: usize, buses: &mut Slots, out: &mut Vec<TelemetryOutput>) {
-        let minute = &self.minutes.list[at];
+    fn state_minute(&mut self, bound: Bound, at: usize, buses: &mut Slots, out: &mut Vec<TelemetryOutput>) {
+        let minute = &self.revisable[bound as usize].minutes.list[at];
         let (number, start) = (minute.minute, minute.minute * MINUTE_MS);
         let mut moved: Vec<(usize, i64, i64)> = Vec::new();
         let mut each = |sensor: u32, block: Block| {
@@ -196,12 +215,14 @@ impl Telemetry {
         }
     }
 
-    fn state_longer(&mut self, length: usize, start: i64, out: &mut Vec<TelemetryOutput>) {
-        for sensor in 0..self.sensors.cells.len() {
-            if sensor % AHEAD == 0 {
-                let next = &self.sensors.cells[sensor..self.sensors.cells.len().min(sensor + AHEAD)];
-                std::hint::black_box(next.iter().fold(0, |read, cell| read ^ cell.held.read_ahead(LOOKED_AT)));
+    fn state_longer(&mut self, bound: Bound, length: usize, start: i64, out: &mut Vec<TelemetryOutput>) {
+        for at in 0..self.revisable[bound as usize].sensors.len() {
+            let sensors = &self.revisable[bound as usize].sensors;
+            if at % AHEAD == 0 {
+                let next = sensors[at..sensors.len().min(at + AHEAD)].iter().map(|sensor| &self.sensors.cells[*sensor as usize]);
+                std::hint::black_box(next.fold(0, |read, cell| read ^ cell.held.read_ahead(LOOKED_AT)));
             }
+            let sensor = sensors[at] as usize;
             let Some(aggregate) = self.window(length, start, sensor) else { continue };
             let cell = &self.sensors.cells[sensor];
             let row = aggregate.window(WindowScope::Sensor, cell.id, cell.quantity, start, LENGTHS_MS[length], 0);
@@ -257,10 +278,10 @@ impl Telemetry {
             if held.restate(block) {
                 return revision + 1;
             }
-            self.restated.insert((0, start, sensor), revision + 1);
+            self.revisable_mut(sensor as usize).restated.insert((0, start, sensor), revision + 1);
             return revision + 1;
         }
-        let revision = self.restated.entry((length as u8, start, sensor)).or_insert(0);
+        let revision = self.revisable_mut(sensor as usize).restated.entry((length as u8, start, sensor)).or_insert(0);
         *revision += 1;
         *revision
     }
@@ -274,39 +295,49 @@ impl Telemetry {
 
     /// Tells the changes of minutes to the accounts.
     fn tell_accounts(&mut self, out: &mut Vec<TelemetryOutput>) {
-        for at in 0..self.minutes.list.len() {
-            let start = self.minutes.list[at].minute * MINUTE_MS;
-            for place in std::mem::take(&mut self.minutes.list[at].slots.touched) {
-                let mut slot = self.minutes.list[at].slots.slots[place as usize];
-                if slot.unsure {
-                    let key = self.places.groups()[slot.account as usize];
-                    self.look_again(at, key, &mut slot);
+        for bound in Bound::ALL {
+            for minute in self.revisable[bound as usize].minutes.take_touched() {
+                let minutes = &mut self.revisable[bound as usize].minutes;
+                let at = minutes.place(minute);
+                for place in std::mem::take(&mut minutes.list[at].slots.touched) {
+                    let mut slot = self.revisable[bound as usize].minutes.list[at].slots.slots[place as usize];
+                    if slot.unsure {
+                        let key = self.places.groups()[slot.account as usize];
+                        self.look_again(minute, key, &mut slot);
+                    }
+                    Self::tell_slot(self.worker, self.places.groups(), minute * MINUTE_MS, &slot, false, out);
+                    (slot.count, slot.sum, slot.sum_squares, slot.touched, slot.unsure) = (0, 0, 0, false, false);
+                    self.revisable[bound as usize].minutes.list[at].slots.slots[place as usize] = slot;
                 }
-                Self::tell_slot(self.worker, self.places.groups(), start, &slot, false, out);
-                (slot.count, slot.sum, slot.sum_squares, slot.touched, slot.unsure) = (0, 0, 0, false, false);
-                self.minutes.list[at].slots.slots[place as usize] = slot;
             }
         }
         for ((minute, account), mut slot) in std::mem::take(&mut self.bus_changes) {
             let whole = slot.unsure;
             if whole {
-                let at = self.minutes.place(minute);
-                self.look_again(at, self.places.buses()[account as usize], &mut slot);
+                self.look_again(minute, self.places.buses()[account as usize], &mut slot);
             }
             Self::tell_slot(self.worker, self.places.buses(), minute * MINUTE_MS, &slot, !whole, out);
+        }
+        for ((minute, account), mut slot) in std::mem::take(&mut self.group_changes) {
+            let whole = slot.unsure;
+            if whole {
+                self.look_again(minute, self.places.groups()[account as usize], &mut slot);
+            }
+            Self::tell_slot(self.worker, self.places.groups(), minute * MINUTE_MS, &slot, !whole, out);
         }
     }
 
     /// Finds the extremes of an account in a minute among the readings that count there.
-    fn look_again(&mut self, at: usize, AccountKey { scope, id, quantity }: AccountKey, slot: &mut Slot) {
+    fn look_again(&mut self, number: i64, AccountKey { scope, id, quantity }: AccountKey, slot: &mut Slot) {
         let account = slot.account;
-        let number = self.minutes.list[at].minute;
         let sensors = match scope {
             WindowScope::Feeder => self.places.sensors_of_feeder(id),
             WindowScope::Bus => self.places.known_bus(id).map_or_else(Vec::new, |bus| bus.sensors.clone()),
             _ => {
                 let mut sensors = Vec::new();
-                self.minutes.list[at].members.for_each(|sensor| sensors.push(sensor));
+                let minutes = &mut self.revisable[Bound::of(quantity) as usize].minutes;
+                let at = minutes.place(number);
+                minutes.list[at].members.for_each(|sensor| sensors.push(sensor));
                 sensors
             }
         };
@@ -334,27 +365,6 @@ impl Telemetry {
                     slot.meet(value);
                 }
             }
-        }
-    }
-
-    fn check_stale(&mut self, now: i64, out: &mut Vec<TelemetryOutput>) {
-        let cured: Vec<u32> = self
-            .alarms
-            .keys()
-            .filter(|(sensor, kind)| *kind == AlarmKind::Stale && self.sensors.cells[*sensor as usize].newest_ms != NEVER)
-            .filter(|(sensor, _)| now <= self.fresh_until(*sensor as usize))
-            .map(|(sensor, _)| *sensor)
-            .collect();
-        for sensor in cured.into_iter().map(|sensor| sensor as usize) {
-            let newest_ms = self.sensors.cells[sensor].newest_ms;
-            self.set_alarm(now, sensor, AlarmKind::Stale, false, newest_ms, out);
-            self.stale_after[sensor] = self.fresh_until(sensor);
-        }
-        let overdue: Vec<u32> = (0u32..).zip(&self.stale_after).filter(|(_, until)| now > **until).map(|(sensor, _)| sensor).collect();
-        for sensor in overdue.into_iter().map(|sensor| sensor as usize) {
-            let newest_ms = self.sensors.cells[sensor].newest_ms;
-            self.set_alarm(now, sensor, AlarmKind::Stale, true, newest_ms, out);
-            self.stale_after[sensor] = i64::MAX;
         }
     }
 
@@ -388,7 +398,7 @@ impl Telemetry {
     pub(super) fn tell_again(&self, out: &mut Vec<TelemetryOutput>) {
         let told = (0..self.sensors.cells.len()).filter_map(|sensor| self.in_force(sensor));
         out.extend(told.map(|reading| TelemetryOutput::Newest(reading, 1)));
-        for minute in &self.minutes.list {
+        for minute in self.revisable.iter().flat_map(|revisable| &revisable.minutes.list) {
             let start_ms = minute.minute * MINUTE_MS;
             let mut share = |slot: &Slot, accounts: &[AccountKey]| {
                 let AccountKey { scope, id, quantity } = accounts[slot.account as usize];
@@ -401,26 +411,31 @@ impl Telemetry {
             if start_ms + WINDOW_MS + SETTLE_MS > self.previous {
                 continue;
             }
-            let mut buses = Slots::default();
+            let (mut buses, mut groups) = (Slots::default(), Slots::default());
+            let no_slots = minute.minute < first_with_slots(self.previous);
             minute.members.for_each(|sensor| {
                 let cell = &self.sensors.cells[sensor as usize];
                 let Ok(block) = cell.held.find(minute.minute) else { return };
                 if cell.adds {
                     for (event_ms, value) in cell.held.good(block, sensor, &self.wide) {
-                        let bus = self.bus_at(sensor as usize, event_ms);
-                        if bus != NOWHERE {
-                            buses.known(bus).meet(value);
-                        }
+                        let [bus, feeder, zone] = self.accounts_at(sensor as usize, event_ms);
+                        let groups_of_it = [feeder, zone].into_iter().flatten().filter(|_| no_slots);
+                        bus.into_iter().for_each(|bus| buses.known(bus).meet(value));
+                        groups_of_it.for_each(|group| groups.known(group).meet(value));
                     }
                 }
             });
             buses.slots.iter().for_each(|slot| share(slot, self.places.buses()));
+            groups.slots.iter().for_each(|slot| share(slot, self.places.groups()));
         }
     }
 
-    /// The account of the bus where a reading counts; that it has one was seen to when it came.
-    fn bus_at(&self, sensor: usize, event_ms: i64) -> u32 {
+    /// The accounts of bus, feeder and zone where a reading counts; that it has some was seen to when it came.
+    fn accounts_at(&self, sensor: usize, event_ms: i64) -> [Option<u32>; 3] {
         let version = self.sensors.version(sensor, event_ms);
-        self.places.known_account(WindowScope::Bus, version.feeder.0, version.quantity).unwrap_or(NOWHERE)
+        let bus = version.feeder.0;
+        let feeder = self.places.known_bus(bus).map_or(bus, |known| known.feeder(event_ms));
+        let scopes = [(WindowScope::Bus, bus), (WindowScope::Feeder, feeder), (WindowScope::Zone, version.zone.0)];
+        scopes.map(|(scope, id)| self.places.known_account(scope, id, version.quantity))
     }
 }

@@ -2,12 +2,22 @@
 //! the changes of the present epoch and this worker's least and greatest reading.
 //!
 //! A slot counts how many readings equal its extremes, so that other readings are looked at only when the last of them is
-//! withdrawn. Of buses, which are many, no extremes are kept: new readings widen those that the accounts know.
+//! withdrawn. Of buses, which are many, and of minutes long past, of which a bound of days keeps ten thousand, no extremes
+//! are kept: new readings widen those that the accounts know.
 
 use super::aggregate::square;
+use super::held::MINUTE_MS;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
+
+/// Slots of a minute are kept for so long after it began.
+const KEPT_MS: i64 = 3_600_000;
+
+/// The first minute that has slots after an epoch.
+pub(super) fn first_with_slots(epoch: i64) -> i64 {
+    (epoch - KEPT_MS).div_euclid(MINUTE_MS)
+}
 
 /// So many sensors are looked at side by side, so that the memory answers for all at once.
 pub(super) const AHEAD: usize = 32;
@@ -279,6 +289,8 @@ impl Minute {
 pub(super) struct Minutes {
     pub(super) list: Vec<Minute>,
     last: usize,
+    /// Minutes whose slots changed in this epoch.
+    touched: Vec<i64>,
 }
 
 impl Minutes {
@@ -294,6 +306,30 @@ impl Minutes {
             self.list.insert(self.last, new);
         }
         self.last
+    }
+
+    /// The slots of a minute that stands at a place, one of them about to change.
+    #[inline]
+    pub(super) fn touch(&mut self, place: usize) -> &mut Slots {
+        let Minute { minute, slots, .. } = &mut self.list[place];
+        if slots.touched.is_empty() {
+            self.touched.push(*minute);
+        }
+        slots
+    }
+
+    /// Drops the slots of minutes that had them after one epoch and have none after the next.
+    pub(super) fn drop_slots(&mut self, previous: i64, now: i64) {
+        let [first, end] = [previous, now].map(|epoch| self.list.partition_point(|known| known.minute < first_with_slots(epoch)));
+        self.list[first..end.max(first)].iter_mut().for_each(|minute| minute.slots = Slots::default());
+    }
+
+    /// The minutes that were touched, ascending.
+    pub(super) fn take_touched(&mut self) -> Vec<i64> {
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable();
+        touched.dedup();
+        touched
     }
 }
 

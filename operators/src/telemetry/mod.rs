@@ -4,15 +4,18 @@
 //! Rows are applied in (epoch, sequence) order; every worker reads the whole batch and applies its own sensors. Identity
 //! of a reading: (sensor, event time); the greatest (revision, epoch, sequence) wins; equal value and quality is a
 //! duplicate. A minute is final when `epoch > end + bound`, and stays so; rows for it are late from then on. All sums are
-//! exact integers, so that accounts do not depend on sharding. `held` packs readings, `minutes` and `places` say where
-//! they count, `sensors` are the versions, `apply` takes rows, `close` ends an epoch, `saved` is the state as bytes.
+//! exact integers, so that accounts do not depend on sharding. `held` packs readings, `revisable` is what can still change
+//! by which bound, `minutes` and `places` say where readings count, `sensors` are the versions, `apply` takes rows, `close`
+//! ends an epoch, `alarms` are those of sensors, `saved` is the state as bytes.
 
 mod aggregate;
+mod alarms;
 mod apply;
 mod close;
 mod held;
 mod minutes;
 mod places;
+mod revisable;
 mod saved;
 mod sensors;
 #[cfg(test)]
@@ -25,20 +28,22 @@ use gridflow_inputs::Epoch;
 use gridflow_inputs::ids::{GeneratorId, SensorId, SourceId, ZoneId};
 use gridflow_inputs::input::{Quantity, Sensor};
 use gridflow_inputs::log::EpochBatch;
-use gridflow_inputs::units::MAX_MAGNITUDE;
 use serde::{Deserialize, Serialize};
 
 pub use aggregate::LENGTHS_MS;
 pub(crate) use aggregate::{Aggregate, floor};
 pub(crate) use close::due_starts;
+pub(crate) use revisable::Bound;
+pub use revisable::Bounds;
 
 use crate::decision::{Alarm, AlarmKind, Measure, Output, WindowScope};
 use crate::lookup::Lookup;
 use crate::sealed::{Logic, Rows, sealed_at_home};
 use crate::state::Registry;
 use held::Wide;
-use minutes::{Minutes, Slot};
+use minutes::Slot;
 use places::Places;
+use revisable::Revisable;
 use sensors::Sensors;
 
 /// Length of the shortest windows.
@@ -53,16 +58,13 @@ pub const FUTURE_MS: i64 = 10_000;
 pub const STALE_MS: i64 = 30_000;
 /// A sensor that repeats one value other than zero this often is stuck.
 pub const STUCK_READINGS: u32 = 30;
-/// How late a SCADA row may be, unless the region row says otherwise.
+/// How late a reading may be, unless the region row says otherwise; those of meters go by the next.
 pub const LATENESS_MS: i64 = 900_000;
+/// How late a reading of a meter (metered power) may be, unless the region row says otherwise.
+pub const METER_LATENESS_MS: i64 = 7 * 86_400_000;
 
 /// Which of the lengths is a quarter of an hour.
 const QUARTER: usize = 2;
-
-/// The lateness bound as a region row states it, kept within what times can be added to.
-pub(crate) fn lateness_bound(stated_ms: i64) -> i64 {
-    stated_ms.clamp(0, MAX_MAGNITUDE)
-}
 
 /// How long after its end a window or interval is held: until no row can change it and it has been stated.
 pub(crate) fn held_after_end(lateness_ms: i64) -> i64 {
@@ -219,27 +221,25 @@ type WindowKey = (u8, i64, u32);
 pub struct Telemetry {
     worker: u32,
     peers: u32,
-    lateness_ms: i64,
+    bounds: Bounds,
     /// The epoch before.
     previous: i64,
-    /// Minutes that begin before this are final, whatever the bound has become.
-    horizon: i64,
+    /// By bound.
+    revisable: [Revisable; 2],
     /// Whether units hang on the weather, by the time that holds from, ascending.
     variable_units: BTreeMap<GeneratorId, Vec<(i64, bool)>>,
     /// Sensors of the output of a unit.
     sensors_of_unit: BTreeMap<GeneratorId, BTreeSet<u32>>,
     sensors: Sensors,
     places: Places,
-    minutes: Minutes,
     wide: Wide,
-    /// How often windows longer than a minute were restated, if ever; of minutes, where the block cannot say.
-    restated: BTreeMap<WindowKey, u32>,
     /// What final minutes contributed to the three longer windows they lie in.
     bases: Vec<[Aggregate; 3]>,
-    /// Starts of these windows.
-    base_starts: [Option<i64>; 3],
-    /// When each sensor's newest reading becomes stale.
+    /// Until when each sensor need not be looked at: its newest reading does not become stale before. Set when a sensor is
+    /// looked at, not with each reading.
     stale_after: Vec<i64>,
+    /// Stale sensors of which a reading may count as fresh for longer than it did.
+    perhaps_fresh: BTreeSet<u32>,
     alarms: BTreeMap<(u32, AlarmKind), Alarm>,
     source_of: Lookup,
     sources: Vec<SourceId>,
@@ -255,6 +255,8 @@ pub struct Telemetry {
     figures: BTreeMap<(i64, ZoneId, Measure), i128>,
     /// Changes of buses in minutes that were stated before this epoch, by minute and account.
     bus_changes: BTreeMap<(i64, u32), Slot>,
+    /// Changes of feeders and zones in minutes that have no slots any more.
+    group_changes: BTreeMap<(i64, u32), Slot>,
 }
 
 impl Telemetry {
@@ -264,19 +266,17 @@ impl Telemetry {
         Self {
             worker: index as u32,
             peers: peers.max(1) as u32,
-            lateness_ms: LATENESS_MS,
+            bounds: Bounds::default(),
             previous: i64::MIN / 4,
-            horizon: i64::MIN / 4,
+            revisable: Default::default(),
             variable_units: BTreeMap::new(),
             sensors_of_unit: BTreeMap::new(),
             sensors: Sensors::default(),
             places: Places::default(),
-            minutes: Minutes::default(),
             wide: Wide::new(),
-            restated: BTreeMap::new(),
             bases: Vec::new(),
-            base_starts: [None; 3],
             stale_after: Vec::new(),
+            perhaps_fresh: BTreeSet::new(),
             alarms: BTreeMap::new(),
             source_of: Lookup::default(),
             sources: Vec::new(),
@@ -289,6 +289,7 @@ impl Telemetry {
             tallies_touched: Vec::new(),
             figures: BTreeMap::new(),
             bus_changes: BTreeMap::new(),
+            group_changes: BTreeMap::new(),
         }
     }
 
@@ -296,13 +297,35 @@ impl Telemetry {
         self.peers == 1 || sensor.0 % self.peers == self.worker
     }
 
+    /// What can still change of the readings that a sensor's go with.
+    fn revisable(&self, sensor: usize) -> &Revisable {
+        &self.revisable[Bound::of(self.sensors.cells[sensor].quantity) as usize]
+    }
+
+    fn revisable_mut(&mut self, sensor: usize) -> &mut Revisable {
+        &mut self.revisable[Bound::of(self.sensors.cells[sensor].quantity) as usize]
+    }
+
+    /// Before this time no reading can change, whatever bound it goes by.
+    fn horizon(&self) -> i64 {
+        self.revisable.iter().map(|revisable| revisable.horizon).min().unwrap_or(i64::MIN)
+    }
+
     /// Bytes of its parts, by name.
     #[must_use]
     pub fn memory_bytes(&self) -> [(&'static str, usize); 4] {
         [
             ("sensors", self.sensors.bytes() + self.stale_after.capacity() * 8 + self.wide.len() * 40 + self.alarms.len() * 80),
-            ("minutes", self.minutes.list.iter().map(minutes::Minute::bytes).sum()),
-            ("longer windows", self.bases.capacity() * size_of::<[Aggregate; 3]>() + self.restated.len() * 40),
+            ("minutes", self.revisable.iter().flat_map(|revisable| &revisable.minutes.list).map(minutes::Minute::bytes).sum()),
+            (
+                "longer windows",
+                self.bases.capacity() * size_of::<[Aggregate; 3]>()
+                    + self
+                        .revisable
+                        .iter()
+                        .map(|revisable| revisable.sensors.capacity() * 4 + revisable.restated.len() * 40)
+                        .sum::<usize>(),
+            ),
             ("places", self.places.bytes()),
         ]
     }

@@ -11,20 +11,22 @@ use gridflow_inputs::input::Sensor;
 use serde::{Deserialize, Serialize};
 
 use super::held::{Held, MINUTE_MS};
-use super::minutes::Slot;
+use super::minutes::{Slot, first_with_slots};
 use super::places::hold_from;
 use super::sensors::NEVER;
-use super::{Aggregate, Telemetry};
+use super::{Aggregate, Bounds, Telemetry};
 use crate::decision::{Alarm, AlarmKind};
 use crate::state::{State, StateError, encode};
 
 #[derive(Serialize, Deserialize)]
 struct Everywhere {
-    lateness_ms: i64,
+    bounds: Bounds,
     previous: i64,
-    horizon: i64,
+    /// By bound.
+    horizons: [i64; 2],
     variable_units: BTreeMap<GeneratorId, Vec<(i64, bool)>>,
-    base_starts: [Option<i64>; 3],
+    /// By bound.
+    base_starts: [[Option<i64>; 3]; 2],
     /// Assignments by bus.
     feeders: BTreeMap<u32, Vec<(i64, u32)>>,
 }
@@ -67,18 +69,18 @@ impl State for Telemetry {
     fn save(&self) -> Vec<u8> {
         let feeders = self.places.buses.iter().filter(|bus| !bus.feeders.is_empty());
         let everywhere = encode(&Everywhere {
-            lateness_ms: self.lateness_ms,
+            bounds: self.bounds,
             previous: self.previous,
-            horizon: self.horizon,
+            horizons: self.revisable.each_ref().map(|revisable| revisable.horizon),
             variable_units: self.variable_units.clone(),
-            base_starts: self.base_starts,
+            base_starts: self.revisable.each_ref().map(|revisable| revisable.base_starts),
             feeders: feeders.map(|bus| (bus.number, bus.feeders.clone())).collect(),
         });
         let mut out = Vec::with_capacity(everywhere.len() + self.sensors.cells.iter().map(|cell| cell.held.bytes() + 256).sum::<usize>());
         put_length(everywhere.len(), &mut out);
         out.extend(everywhere);
         let mut restated: BTreeMap<u32, Vec<(u8, i64, u32)>> = BTreeMap::new();
-        for ((length, start, sensor), count) in &self.restated {
+        for ((length, start, sensor), count) in self.revisable.iter().flat_map(|revisable| &revisable.restated) {
             restated.entry(*sensor).or_default().push((*length, *start, *count));
         }
         for (place, cell) in (0u32..).zip(&self.sensors.cells) {
@@ -106,8 +108,12 @@ impl State for Telemetry {
         let bytes = &mut { saved };
         let length = take_length(bytes)?;
         let everywhere: Everywhere = crate::state::decode(take(bytes, length)?)?;
-        (self.lateness_ms, self.previous, self.horizon) = (everywhere.lateness_ms, everywhere.previous, everywhere.horizon);
-        self.base_starts = everywhere.base_starts;
+        (self.bounds, self.previous) = (everywhere.bounds, everywhere.previous);
+        for (revisable, (horizon, base_starts)) in
+            self.revisable.iter_mut().zip(everywhere.horizons.into_iter().zip(everywhere.base_starts))
+        {
+            (revisable.horizon, revisable.base_starts) = (horizon, base_starts);
+        }
         for (unit, versions) in everywhere.variable_units {
             let known = self.variable_units.entry(unit).or_default();
             versions.into_iter().for_each(|(from_ms, variable)| hold_from(known, from_ms, variable));
@@ -146,23 +152,28 @@ impl Telemetry {
         (cell.run, cell.held) = (saved.run, held);
         for alarm in saved.alarms {
             match alarm.kind {
-                AlarmKind::Stale => cell.stale = true,
+                AlarmKind::Stale => {
+                    cell.stale = true;
+                    self.perhaps_fresh.insert(number);
+                }
                 _ => cell.stuck = true,
             }
             self.alarms.insert((number, alarm.kind), alarm);
         }
         self.bases[place] = saved.bases;
         self.wide.extend(saved.wide.into_iter().map(|(event_ms, value, revision)| ((number, event_ms), (value, revision))));
-        self.restated.extend(saved.restated.into_iter().map(|(length, start, count)| ((length, start, number), count)));
+        let restated = saved.restated.into_iter().map(|(length, start, count)| ((length, start, number), count));
+        self.revisable_mut(place).restated.extend(restated);
         self.stale_after[place] = self.becomes_stale(place);
 
         let cell = &self.sensors.cells[place];
         let blocks: Vec<_> = cell.held.blocks().collect();
         let adds = cell.adds;
-        let sensors = self.sensors.cells.len();
+        let (sensors, first) = (self.sensors.cells.len(), first_with_slots(self.previous));
         for (minute, block) in blocks {
-            let at = self.minutes.place(minute);
-            self.minutes.list[at].members.insert(number, sensors);
+            let minutes = &mut self.revisable_mut(place).minutes;
+            let at = minutes.place(minute);
+            minutes.list[at].members.insert(number, sensors);
             if !adds {
                 continue;
             }
@@ -171,18 +182,22 @@ impl Telemetry {
                 // All count at one place.
                 let mut met = Slot::new(0);
                 cell.held.good(block, number, &self.wide).for_each(|(_, value)| met.meet(value));
-                if met.readings > 0 {
+                if met.readings > 0 && minute >= first {
                     let (feeder, zone) = (cell.place.feeder, cell.place.zone);
-                    self.minutes.list[at].slots.known(feeder).meet_all(&met);
-                    self.minutes.list[at].slots.known(zone).meet_all(&met);
+                    let slots = &mut self.revisable_mut(place).minutes.list[at].slots;
+                    slots.known(feeder).meet_all(&met);
+                    slots.known(zone).meet_all(&met);
                 }
                 continue;
             }
             let good: Vec<(i64, i64)> = cell.held.good(block, number, &self.wide).collect();
             for (event_ms, value) in good {
                 let counts = self.place_at(place, event_ms);
-                self.minutes.list[at].slots.known(counts.feeder).meet(value);
-                self.minutes.list[at].slots.known(counts.zone).meet(value);
+                if minute >= first {
+                    let slots = &mut self.revisable_mut(place).minutes.list[at].slots;
+                    slots.known(counts.feeder).meet(value);
+                    slots.known(counts.zone).meet(value);
+                }
             }
         }
     }

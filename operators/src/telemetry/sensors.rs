@@ -32,6 +32,8 @@ pub(super) struct Cell {
     pub(super) since_ms: i64,
     pub(super) range_min: i64,
     pub(super) range_max: i64,
+    /// So long its newest reading is fresh.
+    pub(super) fresh_ms: i64,
     pub(super) place: super::places::Place,
     pub(super) source: u32,
     /// Its number.
@@ -152,6 +154,11 @@ impl Sensors {
 /// Whether one-minute windows of this quantity are added up over bus, feeder and zone.
 pub(super) fn adds_up(quantity: Quantity) -> bool {
     matches!(quantity, Quantity::ActiveLoad | Quantity::ActiveGeneration | Quantity::MeteredPower)
+}
+
+/// Whether quarters of an hour of this quantity may count in a key figure.
+pub(super) fn counts_energy(quantity: Quantity) -> bool {
+    matches!(quantity, Quantity::ActiveLoad | Quantity::ActiveGeneration)
 }
 
 /// Whether solvers use readings of this quantity.

@@ -42,7 +42,10 @@ fn memory_follows_the_lateness_bound_not_the_log() {
         sizes.push(telemetry.memory_bytes().iter().map(|(_, bytes)| bytes).sum::<usize>());
     }
     assert!(sizes[100..].iter().all(|size| *size <= sizes[50]), "{:?} {:?}", sizes[50], sizes.last());
-    assert!(telemetry.minutes.list.len() <= 3 && telemetry.restated.is_empty() && telemetry.before.is_empty());
+    assert!(
+        telemetry.revisable.iter().all(|revisable| revisable.minutes.list.len() <= 3 && revisable.restated.is_empty())
+            && telemetry.before.is_empty()
+    );
 }
 
 /// Readings of sensors nobody knows, of far times, and versions without end leave nothing behind.
@@ -83,7 +86,7 @@ fn rows_told_again_touch_nothing() {
     };
     let before = telemetry.save();
     assert_eq!(define(&mut telemetry, meter(1)), (0, 0));
-    let until = floor(telemetry.horizon, INTERVAL_MS);
+    let until = floor(telemetry.horizon(), INTERVAL_MS);
     assert_eq!(telemetry.places.room(1, 0, 3, until), places::Room::Known);
     assert_eq!(telemetry.save(), before);
     assert_ne!(define(&mut telemetry, Sensor { feeder: FeederId(2), ..meter(1) }), (0, 0));

@@ -12,10 +12,10 @@ use gridflow_inputs::row::Real;
 use gridflow_inputs::units::{MicroHertz, MilliVars, MilliVoltAmperes, MilliWatts};
 use gridflow_inputs::{Epoch, Input, Sequenced};
 use gridflow_operators::accounts::{AccountInput, Accounts, accounts};
-use gridflow_operators::decision::Output;
+use gridflow_operators::decision::{AlarmKind, Output};
 use gridflow_operators::sealed::{Clock, Feed, Logic, Rows};
 use gridflow_operators::state::State as _;
-use gridflow_operators::telemetry::{Correction, Partial, Reading, Telemetry, TelemetryOutput, telemetry};
+use gridflow_operators::telemetry::{Bounds, Correction, Partial, Reading, Telemetry, TelemetryOutput, telemetry};
 use proptest::prelude::*;
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::Map;
@@ -24,9 +24,15 @@ use crate::harness::{State, run};
 use crate::telemetry_reference::{Log, Picture, pictures};
 
 /// A whole number of days, so that windows and quarters begin here.
-pub(crate) const BEGIN: i64 = 18_262 * 86_400_000;
+pub(crate) const BEGIN: i64 = 18_262 * DAY;
+pub(crate) const DAY: i64 = 86_400_000;
 
-pub(crate) fn region(lateness_scada_ms: i64) -> Input {
+/// A region with one bound for all.
+pub(crate) fn region(lateness_ms: i64) -> Input {
+    region_of(lateness_ms, lateness_ms).into()
+}
+
+pub(crate) fn region_of(lateness_scada_ms: i64, lateness_meter_ms: i64) -> gridflow_inputs::input::Region {
     let (name, currency) = ("test".to_owned(), "EUR".to_owned());
     let (base_power, frequency) = (MilliVoltAmperes(100_000_000_000), MicroHertz(50_000_000));
     gridflow_inputs::input::Region {
@@ -37,9 +43,8 @@ pub(crate) fn region(lateness_scada_ms: i64) -> Input {
         utc_offset_ms: 0,
         frequency,
         lateness_scada_ms,
-        lateness_meter_ms: 0,
+        lateness_meter_ms,
     }
-    .into()
 }
 
 pub(crate) fn generator(id: u32, bus: u32, p_max: i64) -> Generator {
@@ -90,7 +95,8 @@ pub(crate) fn reading(sensor: u32, event_ms: i64, value: i64) -> Measurement {
     Measurement { sensor: SensorId(sensor), event_ms, revision: 0, value, quality: Quality::Good }
 }
 
-/// Two loads on different feeders of a zone, one in another zone, a wind unit, a steam unit, a voltage, a meter.
+/// Two loads on different feeders of a zone, one in another zone, a wind unit, a steam unit, a voltage, two meters, a
+/// frequency.
 pub(crate) fn sensors() -> Vec<Sensor> {
     use EquipmentKind as Kind;
     vec![
@@ -101,6 +107,8 @@ pub(crate) fn sensors() -> Vec<Sensor> {
         sensor(5, Quantity::ActiveGeneration, Kind::Generator, 2, 3, 2),
         sensor(6, Quantity::VoltageMagnitude, Kind::Bus, 1, 1, 1),
         sensor(7, Quantity::MeteredPower, Kind::Feeder, 2, 2, 1),
+        sensor(8, Quantity::MeteredPower, Kind::Feeder, 1, 1, 2),
+        sensor(9, Quantity::Frequency, Kind::Bus, 1, 1, 1),
     ]
 }
 
@@ -157,7 +165,7 @@ impl Region {
         let ticks: Vec<Tick> = rows.iter().filter_map(|row| if let Input::Tick(tick) = row { Some(tick.clone()) } else { None }).collect();
         self.hand_on(epoch, out, |worker| {
             let bounds = (0u32..).zip(rows).filter_map(|(sequence, row)| match row {
-                Input::Region(row) => Some(AccountInput::Lateness { worker, sequence, lateness_ms: row.lateness_scada_ms }),
+                Input::Region(row) => Some(AccountInput::Lateness { worker, sequence, bounds: Bounds::from(row) }),
                 _ => None,
             });
             bounds.chain([AccountInput::Clock(Clock { worker, ticks: ticks.clone() })]).collect()
@@ -203,7 +211,7 @@ fn wire(fed: Rows<'_, Fed>) -> Rows<'_, Tell> {
     let clocks = fed.flat_map(|fed| match fed {
         Fed::Feed(feed) => match *feed {
             Feed::Everywhere(worker, Sequenced { sequence, input: Input::Region(row), .. }) => {
-                Some(AccountInput::Lateness { worker, sequence, lateness_ms: row.lateness_scada_ms })
+                Some(AccountInput::Lateness { worker, sequence, bounds: Bounds::from(&row) })
             }
             Feed::Clock(clock) => Some(AccountInput::Clock(clock)),
             _ => None,
@@ -287,10 +295,10 @@ pub(crate) fn resumed_sums(log: &Log, workers: &[(usize, bool)]) -> Vec<Picture>
     pictures
 }
 
-/// The first epoch's rows: region, units, all sensors but the last, which is defined later.
-fn opening(lateness_ms: i64) -> Vec<Input> {
+/// The first epoch's rows: region, units, all sensors but one, which is defined later.
+fn opening((scada_ms, meter_ms): (i64, i64)) -> Vec<Input> {
     let wind = Generator { variable: true, ..generator(1, 1, 50) };
-    let mut rows = vec![region(lateness_ms), wind.into(), generator(2, 3, 50).into()];
+    let mut rows = vec![region_of(scada_ms, meter_ms).into(), wind.into(), generator(2, 3, 50).into()];
     rows.extend(sensors().into_iter().filter(|sensor| sensor.id.0 != 3).map(Input::from));
     rows
 }
@@ -303,37 +311,46 @@ enum Drawn {
     Assign(u32, i64, u32),
     /// A unit hangs on the weather, or not, from so long ago.
     Unit(i64, bool),
-    /// Bounds, one after the other.
-    Lateness(Vec<i64>),
+    /// Bounds of SCADA and of meters, one pair after the other.
+    Lateness(Vec<(i64, i64)>),
     Tick,
 }
 
+/// Bounds of SCADA and of meters: of meters mostly the greater ones.
+fn bounds() -> impl Strategy<Value = (i64, i64)> {
+    let scada = prop_oneof![Just(0i64), Just(60_000), Just(120_000), Just(900_000), Just(4_000_000)];
+    let meter = prop_oneof![1 => Just(0i64), 1 => Just(60_000), 1 => Just(900_000), 2 => Just(3 * DAY), 5 => Just(7 * DAY)];
+    (scada, meter)
+}
+
 fn drawn() -> impl Strategy<Value = Drawn> {
-    // How long ago, in ten seconds; negative is ahead.
-    let back = || prop_oneof![6 => 0..4i64, 3 => 4..13i64, 3 => 13..25i64, 2 => 25..100i64, 1 => 100..400i64, 1 => -3..0i64];
+    // How long ago, in ten seconds; negative is ahead. The longest reach back eight days.
+    let back = || {
+        let long = prop_oneof![100..400i64, 400..70_000i64, 8_640..60_480i64];
+        prop_oneof![6 => 0..4i64, 3 => 4..13i64, 3 => 13..25i64, 2 => 25..100i64, 2 => long, 1 => -3..0i64]
+    };
     let value = prop_oneof![8 => -2..3i64, 1 => Just(100i64), 1 => 99..103i64, 1 => Just(i64::MIN)];
     let quality =
         prop_oneof![6 => Just(Quality::Good), 1 => Just(Quality::Doubtful), 2 => Just(Quality::Bad), 1 => Just(Quality::Withdrawn)];
-    let reading = (1..9u32, back(), 0..4u16, value, quality);
+    let reading = (1..11u32, back(), 0..4u16, value, quality);
     prop_oneof![
         30 => reading.prop_map(|(sensor, back, revision, value, quality)| Drawn::Reading(sensor, back, revision, value, quality)),
-        2 => (1..8u32, back(), 1..5u32, 1..4u32, prop::bool::weighted(0.2), prop::bool::weighted(0.1))
+        2 => (1..10u32, back(), 1..5u32, 1..4u32, prop::bool::weighted(0.2), prop::bool::weighted(0.1))
             .prop_map(|(sensor, back, bus, zone, range, quantity)| Drawn::Move(sensor, back, bus, zone, range, quantity)),
         2 => (1..5u32, back(), 1..4u32).prop_map(|(bus, back, feeder)| Drawn::Assign(bus, back, feeder)),
         1 => (back(), any::<bool>()).prop_map(|(back, variable)| Drawn::Unit(back, variable)),
-        1 => prop::collection::vec(prop_oneof![Just(0i64), Just(60_000), Just(300_000), Just(900_000)], 1..3).prop_map(Drawn::Lateness),
+        1 => prop::collection::vec(bounds(), 1..3).prop_map(Drawn::Lateness),
         3 => Just(Drawn::Tick),
     ]
 }
 
 /// Storms of late, early, duplicate, corrected and withdrawn readings of few identities, of moves and assignments, some late.
 pub(crate) fn storms() -> impl Strategy<Value = Log> {
-    let gap = prop_oneof![40 => 1..10i64, 30 => 10..70i64, 10 => 70..400i64, 10 => 900..1_000i64, 5 => 3_000..4_000i64, 1 => Just(100_000_000i64)];
+    let gap = prop_oneof![40 => 1..10i64, 30 => 10..70i64, 10 => 70..400i64, 10 => 900..1_000i64, 5 => 3_000..4_000i64, 4 => 80_000..400_000i64, 1 => Just(100_000_000i64)];
     let epoch = (gap, prop::collection::vec(drawn(), 0..9));
-    let lateness = prop_oneof![Just(0i64), Just(60_000), Just(120_000), Just(900_000), Just(4_000_000)];
-    (prop::collection::vec(epoch, 2..24), lateness).prop_map(|(epochs, lateness_ms)| {
+    (prop::collection::vec(epoch, 2..24), bounds()).prop_map(|(epochs, bounds)| {
         let mut now = BEGIN;
-        let mut log = vec![(now as Epoch, opening(lateness_ms))];
+        let mut log = vec![(now as Epoch, opening(bounds))];
         for (place, (gap, drawn)) in epochs.into_iter().enumerate() {
             now += gap * 1_000;
             let mut rows: Vec<Input> = Vec::new();
@@ -359,7 +376,9 @@ pub(crate) fn storms() -> impl Strategy<Value = Log> {
                     Drawn::Unit(back, variable) => {
                         rows.push(Generator { valid_from_ms: ago(back), variable, ..generator(1, 1, 50) }.into())
                     }
-                    Drawn::Lateness(bounds) => rows.extend(bounds.into_iter().map(region)),
+                    Drawn::Lateness(bounds) => {
+                        rows.extend(bounds.into_iter().map(|(scada_ms, meter_ms)| region_of(scada_ms, meter_ms).into()))
+                    }
                     Drawn::Tick => rows.push(Tick { timer: Timer::Estimate, event_ms: now }.into()),
                 }
             }
@@ -473,6 +492,23 @@ fn storms_reach_every_way_a_reading_can_go() {
     for _ in 0..300 {
         let log = storms().new_tree(&mut runner).expect("a storm is drawn").current();
         let pictures = pictures(&log);
+        for (picture, (epoch, _)) in pictures.iter().zip(&log) {
+            for row in picture.outputs.0.keys() {
+                match row {
+                    Output::Late(row) if row.epoch == *epoch && row.sensor.0 == 7 => drop(reached.insert("late meter".to_owned())),
+                    // Longer ago than SCADA may ever be late.
+                    Output::Window(row)
+                        if row.revision > 0 && row.quantity == Quantity::MeteredPower && row.start_ms < *epoch as i64 - DAY =>
+                    {
+                        reached.insert(format!("{:?} after a day", row.scope));
+                    }
+                    Output::Alarm(row) if row.kind == AlarmKind::Stale && [7, 9].contains(&row.id) => {
+                        reached.insert(format!("stale sensor {}", row.id));
+                    }
+                    _ => {}
+                }
+            }
+        }
         for row in pictures.last().expect("a log has epochs").outputs.0.keys() {
             reached.insert(match row {
                 Output::Rejected(row) => format!("{:?}", row.reason),
@@ -490,7 +526,16 @@ fn storms_reach_every_way_a_reading_can_go() {
     let others = ["Late", "Stale", "LoadEnergy restated", "RenewableEnergy", "Corrections", "Gap"].map(str::to_owned);
     let windows =
         ["Sensor", "Bus", "Feeder", "Zone"].iter().flat_map(|scope| [1, 5, 15, 60].map(|minutes| format!("{scope} {minutes} restated")));
-    for way in reasons.into_iter().chain(others).chain(windows) {
+    let meters = [
+        "late meter",
+        "stale sensor 7",
+        "stale sensor 9",
+        "Sensor after a day",
+        "Bus after a day",
+        "Feeder after a day",
+        "Zone after a day",
+    ];
+    for way in reasons.into_iter().chain(others).chain(windows).chain(meters.map(str::to_owned)) {
         assert!(reached.contains(&way), "no storm reaches {way}: {reached:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! One-minute windows of feeders by relations alone: what telemetry replaced, kept as its judge. Slow, and it forgets nothing.
 //!
 //! Readings by (sensor, event time) are reduced to their winners, joined with the places of sensors and the feeders of
-//! buses, each valid from one time to another, and added up: count, sum and sum of squares in the difference, least and
+//! buses, each valid from one time to another (to meters, whose readings stay open longer, apart from the others), and added up: count, sum and sum of squares in the difference, least and
 //! greatest by reducing ever fewer buckets. Facts are what is decided once, at arrival: whether a row is taken, and
 //! that a late version moves nothing that is final. All else is a function of the collections, in any order of rows.
 
@@ -42,8 +42,8 @@ enum Fact {
     Reading(u32, i64, (u16, Epoch, u32), Option<i64>),
     /// Sensor; from, to; quantity, bus.
     Sensor(u32, (i64, i64), Quantity, u32),
-    /// Bus; from, to; feeder.
-    Feeder(u32, (i64, i64), u32),
+    /// Whether to meters, bus; from, to; feeder.
+    Feeder((bool, u32), (i64, i64), u32),
 }
 
 impl Fact {
@@ -51,7 +51,7 @@ impl Fact {
         match self {
             Self::Reading(sensor, event_ms, rank, value) => Self::Reading(sensor + by, event_ms, rank, value),
             Self::Sensor(sensor, span, quantity, bus) => Self::Sensor(sensor + by, span, quantity, bus + by),
-            Self::Feeder(bus, span, feeder) => Self::Feeder(bus + by, span, feeder + by),
+            Self::Feeder((metered, bus), span, feeder) => Self::Feeder((metered, bus + by), span, feeder + by),
         }
     }
 }
@@ -99,10 +99,11 @@ impl<T: Clone> Timeline<T> {
 /// Decides at arrival, row by row, and gives the changes of the collections at each epoch.
 #[derive(Default)]
 struct Door {
-    lateness: i64,
-    horizon: i64,
+    /// Of meters and of others.
+    lateness: BTreeMap<bool, i64>,
+    horizon: BTreeMap<bool, i64>,
     sensors: BTreeMap<SensorId, Timeline<Sensor>>,
-    feeders: BTreeMap<u32, Timeline<u32>>,
+    feeders: BTreeMap<(bool, u32), Timeline<u32>>,
     told: BTreeSet<Fact>,
 }
 
@@ -115,12 +116,13 @@ impl Door {
         }
         let start = row.event_ms.div_euclid(MINUTE) * MINUTE;
         let sensor = sensor.at(row.event_ms).expect("the first version holds from ever");
-        let in_time = start >= self.horizon && now <= start + MINUTE + self.lateness;
+        let metered = is_metered(sensor.quantity);
+        let in_time = start >= self.horizon[&metered] && now <= start + MINUTE + self.lateness[&metered];
         in_time && (row.quality.is_bad() || (sensor.range_min..=sensor.range_max).contains(&row.value))
     }
 
-    fn bus(&mut self, bus: u32) -> &mut Timeline<u32> {
-        self.feeders.entry(bus).or_insert_with(|| {
+    fn bus(&mut self, metered: bool, bus: u32) -> &mut Timeline<u32> {
+        self.feeders.entry((metered, bus)).or_insert_with(|| {
             let mut own = Timeline::default();
             own.state(i64::MIN, bus, i64::MIN);
             own
@@ -130,21 +132,28 @@ impl Door {
     fn epoch(&mut self, epoch: Epoch, rows: &[Input]) -> Vec<(Fact, i64)> {
         let now = epoch as i64;
         // The first minute with now <= its end + what it is held for.
-        let held = self.lateness.max(SETTLE) + MINUTE;
-        self.horizon = self.horizon.max((now - held + MINUTE - 1).div_euclid(MINUTE) * MINUTE);
-        let horizon = self.horizon;
+        for (metered, horizon) in &mut self.horizon {
+            let held = self.lateness[metered].max(SETTLE) + MINUTE;
+            *horizon = (*horizon).max((now - held + MINUTE - 1).div_euclid(MINUTE) * MINUTE);
+        }
         let mut changes = Vec::new();
         for (sequence, row) in (0u32..).zip(rows) {
             match row {
-                Input::Region(row) => self.lateness = row.lateness_scada_ms,
+                Input::Region(row) => self.lateness = BTreeMap::from([(false, row.lateness_scada_ms), (true, row.lateness_meter_ms)]),
                 Input::Sensor(row) if row.range_min <= row.range_max => {
                     let known = self.sensors.entry(row.id).or_default();
                     if known.at(0).is_none_or(|known| known.quantity == row.quantity) {
-                        known.state(row.valid_from_ms, row.clone(), horizon);
-                        self.bus(row.feeder.0);
+                        let metered = is_metered(row.quantity);
+                        known.state(row.valid_from_ms, row.clone(), self.horizon[&metered]);
+                        self.bus(metered, row.feeder.0);
                     }
                 }
-                Input::FeederAssignment(row) => self.bus(row.bus.0).state(row.valid_from_ms, row.feeder.0, horizon),
+                Input::FeederAssignment(row) => {
+                    for metered in [false, true] {
+                        let horizon = self.horizon[&metered];
+                        self.bus(metered, row.bus.0).state(row.valid_from_ms, row.feeder.0, horizon);
+                    }
+                }
                 Input::Measurement(row) if self.takes(now, row) => {
                     let value = (!row.quality.is_bad()).then_some(row.value);
                     changes.push((Fact::Reading(row.sensor.0, row.event_ms, (row.revision, epoch, sequence), value), 1));
@@ -156,7 +165,7 @@ impl Door {
             let fact = |(span, row): ((i64, i64), &Sensor)| Fact::Sensor(id.0, span, row.quantity, row.feeder.0);
             known.spans().map(fact).collect::<Vec<_>>()
         };
-        let of_bus = |(bus, known): (&u32, &Timeline<u32>)| {
+        let of_bus = |(bus, known): (&(bool, u32), &Timeline<u32>)| {
             known.spans().map(|(span, feeder)| Fact::Feeder(*bus, span, *feeder)).collect::<Vec<_>>()
         };
         let holds: BTreeSet<Fact> = self.sensors.iter().flat_map(of_sensor).chain(self.feeders.iter().flat_map(of_bus)).collect();
@@ -169,6 +178,10 @@ impl Door {
 
 fn of<'scope, D: Clone + 'static>(facts: &Rows<'scope, (Fact, i64)>, take: impl Fn(Fact) -> Option<D> + 'static) -> Changes<'scope, D> {
     changes(facts.clone().flat_map(move |(fact, change)| take(fact).map(|row| (row, change))))
+}
+
+fn is_metered(quantity: Quantity) -> bool {
+    quantity == Quantity::MeteredPower
 }
 
 fn within(time: i64, (from, to): (i64, i64)) -> bool {
@@ -210,7 +223,7 @@ fn wire(facts: Rows<'_, (Fact, i64)>) -> Rows<'_, Told> {
     let at_bus = winners
         .join_map(sensors, |sensor, reading, place| (*sensor, *reading, *place))
         .filter(move |(_, (event_ms, _), (span, quantity, _))| within(*event_ms, *span) && adds(*quantity))
-        .map(|(sensor, (event_ms, value), (_, quantity, bus))| (bus, (sensor, event_ms, value, quantity)));
+        .map(|(sensor, (event_ms, value), (_, quantity, bus))| ((is_metered(quantity), bus), (sensor, event_ms, value, quantity)));
     let counted = at_bus
         .join_map(feeders, |_, reading, place| (*reading, *place))
         .filter(|((_, event_ms, _, _), (span, _))| within(*event_ms, *span))
@@ -240,7 +253,9 @@ fn by_relations(logs: &[Log], workers: usize) -> Vec<Vec<Windows>> {
     let most = logs.iter().map(Vec::len).max().unwrap_or(0);
     let mut facts: Vec<Vec<(Fact, i64)>> = vec![Vec::new(); most];
     for (number, log) in (0u32..).zip(logs) {
-        let mut door = Door { lateness: 900_000, horizon: i64::MIN, ..Door::default() };
+        let lateness = BTreeMap::from([(false, 15 * MINUTE), (true, 7 * 24 * 60 * MINUTE)]);
+        let horizon = BTreeMap::from([(false, i64::MIN), (true, i64::MIN)]);
+        let mut door = Door { lateness, horizon, ..Door::default() };
         for (facts, (epoch, rows)) in facts.iter_mut().zip(log) {
             facts.extend(door.epoch(*epoch, rows).into_iter().map(|(fact, change)| (fact.apart(number * APART), change)));
         }

@@ -1,7 +1,8 @@
 //! The slow reference of telemetry: after every epoch, everything is computed anew from all rows accepted so far.
 //!
 //! Written from the definitions: identity (sensor, event time); the greatest (revision, epoch, sequence) wins; equal
-//! value and quality is a duplicate; a winner of bad quality withdraws; a minute is final when epoch > end + bound, and
+//! value and quality is a duplicate; a winner of bad quality withdraws; a minute is final when epoch > end + bound, the
+//! bound being that of meters for metered power and that of SCADA for all else, and
 //! stays where it counts then; a reading counts for the bus, feeder and zone that were true at its event time; windows
 //! are first stated at end + 5 s, those of feeders and zones at once; key figures of a quarter of an hour likewise.
 //! Values in the sensor's unit, energy in a quarter of it (mean power times 15 minutes), half to even.
@@ -44,11 +45,32 @@ struct Accepted {
 type Place = (u32, u32, u32);
 type Key = (WindowScope, u32, Quantity, i64, i64);
 
-#[derive(Default)]
-struct Reference {
+/// How late readings may be, and what follows.
+struct Bound {
     lateness: i64,
     /// Minutes that begin before are final.
     horizon: i64,
+}
+
+impl Bound {
+    fn of(lateness: i64) -> Self {
+        Self { lateness, horizon: i64::MIN }
+    }
+
+    fn begin(&mut self, now: i64) {
+        // The first whole minute that is not over for longer than the bound, or than windows need to be stated.
+        let mut first = start_of(now, MINUTE) - self.lateness.max(SETTLE) - 3 * MINUTE;
+        first = start_of(first, MINUTE);
+        while now > first + MINUTE + self.lateness.max(SETTLE) {
+            first += MINUTE;
+        }
+        self.horizon = self.horizon.max(first);
+    }
+}
+
+struct Reference {
+    scada: Bound,
+    meter: Bound,
     sensors: BTreeMap<SensorId, BTreeMap<i64, Sensor>>,
     assignments: BTreeMap<u32, BTreeMap<i64, u32>>,
     variable: BTreeMap<GeneratorId, BTreeMap<i64, bool>>,
@@ -94,6 +116,26 @@ fn at<T>(versions: &BTreeMap<i64, T>, time: i64) -> &T {
 }
 
 impl Reference {
+    fn new() -> Self {
+        Self {
+            scada: Bound::of(15 * MINUTE),
+            meter: Bound::of(7 * 24 * 60 * MINUTE),
+            sensors: BTreeMap::new(),
+            assignments: BTreeMap::new(),
+            variable: BTreeMap::new(),
+            accepted: Vec::new(),
+            frozen: BTreeMap::new(),
+            frozen_quarters: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            windows: BTreeMap::new(),
+            figures: BTreeMap::new(),
+            alarms: BTreeMap::new(),
+            clocks: BTreeMap::new(),
+            refused: State::default(),
+            gaps: BTreeMap::new(),
+        }
+    }
+
     /// The winner of each identity of a sensor.
     fn winners(&self, sensor: SensorId) -> BTreeMap<i64, &Measurement> {
         let mut winners: BTreeMap<i64, &Accepted> = BTreeMap::new();
@@ -141,28 +183,28 @@ impl Reference {
 
     /// What becomes final before the rows of an epoch are looked at.
     fn begin(&mut self, now: i64) {
-        // The first whole minute that is not over for longer than the bound, or than windows need to be stated.
-        let mut first = start_of(now, MINUTE) - self.lateness.max(SETTLE) - 3 * MINUTE;
-        first = start_of(first, MINUTE);
-        while now > first + MINUTE + self.lateness.max(SETTLE) {
-            first += MINUTE;
-        }
-        self.horizon = self.horizon.max(first);
+        self.scada.begin(now);
+        self.meter.begin(now);
         let sensors: Vec<SensorId> = self.sensors.keys().copied().collect();
         for sensor in sensors {
             let events: Vec<i64> = self.winners(sensor).into_keys().collect();
+            let horizon = self.bound(sensor).horizon;
             for event_ms in events {
-                if start_of(event_ms, MINUTE) < self.horizon {
+                if start_of(event_ms, MINUTE) < horizon {
                     let place = self.place(sensor, event_ms);
                     self.frozen.insert((sensor, event_ms), place);
                 }
                 let quarter = start_of(event_ms, QUARTER);
-                if quarter + QUARTER <= self.horizon {
+                if quarter + QUARTER <= horizon {
                     let energy = self.energy_of(sensor, quarter);
                     self.frozen_quarters.insert((sensor, quarter), energy);
                 }
             }
         }
+    }
+
+    fn bound(&self, sensor: SensorId) -> &Bound {
+        if at(&self.sensors[&sensor], 0).quantity == Quantity::MeteredPower { &self.meter } else { &self.scada }
     }
 
     fn source(&self, sensor: SensorId) -> SourceId {
@@ -183,8 +225,8 @@ impl Reference {
         if row.event_ms - now > 10_000 {
             return rejected(Reason::Future, row.event_ms);
         }
-        let start = start_of(row.event_ms, MINUTE);
-        if now > start + MINUTE + self.lateness || start < self.horizon {
+        let (start, bound) = (start_of(row.event_ms, MINUTE), self.bound(row.sensor));
+        if now > start + MINUTE + bound.lateness || start < bound.horizon {
             let lateness_ms = now - row.event_ms;
             return Some(
                 Late { epoch, sequence, source, sensor: row.sensor, event_ms: row.event_ms, lateness_ms, value: row.value }.into(),
@@ -261,7 +303,7 @@ impl Reference {
     fn check_stale(&mut self, now: i64) {
         for (id, versions) in &self.sensors {
             let sensor = at(versions, i64::MAX);
-            let Some((event_ms, _)) = self.good(*id).into_iter().next_back().filter(|_| is_solved_with(sensor.quantity)) else { continue };
+            let Some((event_ms, _)) = self.good(*id).into_iter().next_back() else { continue };
             let key = (AlarmKind::Stale, id.0);
             if now - event_ms <= (3 * sensor.period_ms).max(30_000) {
                 self.alarms.remove(&key);
@@ -389,7 +431,7 @@ fn empty((scope, id, quantity, length_ms, start_ms): Key) -> Window {
 
 /// What holds after each epoch of a log.
 pub(crate) fn pictures(log: &Log) -> Vec<Picture> {
-    let mut reference = Reference { lateness: 900_000, horizon: i64::MIN, ..Reference::default() };
+    let mut reference = Reference::new();
     log.iter()
         .map(|(epoch, rows)| {
             let mut corrections = State::default();
@@ -397,7 +439,9 @@ pub(crate) fn pictures(log: &Log) -> Vec<Picture> {
             reference.begin(*epoch as i64);
             for (sequence, row) in rows.iter().enumerate() {
                 match row {
-                    Input::Region(row) => reference.lateness = row.lateness_scada_ms,
+                    Input::Region(row) => {
+                        (reference.scada.lateness, reference.meter.lateness) = (row.lateness_scada_ms, row.lateness_meter_ms)
+                    }
                     Input::Generator(row) => {
                         reference.variable.entry(row.id).or_default().insert(row.valid_from_ms, row.variable);
                     }
