@@ -24,6 +24,8 @@ mod processes;
 mod real_networks;
 #[path = "system/resume.rs"]
 mod resume;
+#[path = "system/security.rs"]
+mod security;
 #[path = "system/standby.rs"]
 mod standby;
 #[path = "system/studies.rs"]

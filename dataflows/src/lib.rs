@@ -5,3 +5,4 @@ pub mod decide;
 pub mod observe;
 pub mod predict;
 pub mod region;
+pub mod secure;

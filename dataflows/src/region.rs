@@ -1,4 +1,4 @@
-//! A region: observe, predict, decide, joined; and its output streams, grouped by what they wait for.
+//! A region: observe, secure, predict, decide, joined; and its output streams, grouped by what they wait for.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use gridflow_operators::solver::Pool;
 use gridflow_operators::state::Registry;
 use timely::dataflow::operators::{Concat, Concatenate};
 
-use crate::{decide, observe, predict};
+use crate::{decide, observe, predict, secure};
 
 /// How far ahead of the rows it rests on an answer takes effect, in milliseconds of epoch time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +30,10 @@ impl Default for Leads {
 /// Threads for solves: what keeps the grid stable never queues behind what makes it cheap.
 #[derive(Clone)]
 pub struct Pools {
-    /// Estimation, shedding, and the check of plans.
+    /// Estimation, constraints, shedding, and the check of plans.
     pub stability: Pool,
+    /// Contingency analysis, the longest solves.
+    pub security: Pool,
     /// Forecasts and dispatch.
     pub economy: Pool,
 }
@@ -52,13 +54,16 @@ pub fn build<'scope>(
     let region = region(feed.clone(), registry);
     let told = facts(feed.clone(), registry);
     let observed = observe::build(feed.clone(), batches, region.clone(), &pools.stability, registry);
+    let secured = secure::build(feed.clone(), region.clone(), &observed, pools, registry);
     let predicted = predict::build(feed.clone(), region.clone(), observed.figures.clone(), &pools.economy, registry);
     let decided = decide::build(feed, region, &observed, predicted.forecasts.clone(), leads, pools, registry);
 
-    let outcomes = observed.outcomes.concat(predicted.outcomes).concat(decided.outcomes);
+    let outcomes = observed.outcomes.concat(secured.outcomes).concat(predicted.outcomes).concat(decided.outcomes);
     let accounts = observed.accounts.concat(refused).concat(told);
-    let groups: [(&str, Changes<'scope, _>); 5] = [
+    let groups: [(&str, Changes<'scope, _>); 7] = [
         ("Seal estimates", observed.estimates),
+        ("Seal constraints", secured.constraints),
+        ("Seal contingencies", secured.contingencies),
         ("Seal forecasts", predicted.rows),
         ("Seal stability", decided.stability),
         ("Seal decisions", decided.decisions),

@@ -221,7 +221,7 @@ fn run(log: &[(Epoch, Vec<Input>)]) -> Vec<(Epoch, Output, i64)> {
                 feed,
                 batches,
                 Leads::default(),
-                &Pools { stability: inline_pool(), economy: inline_pool() },
+                &Pools { stability: inline_pool(), security: inline_pool(), economy: inline_pool() },
                 &Registry::default(),
                 take,
             )

@@ -12,10 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gridflow_inputs::ids::IslandId;
-use gridflow_inputs::network::{EquipmentKind, LoadClass, Network, Side};
+use gridflow_inputs::network::{EquipmentKind, Network, Side};
 use gridflow_inputs::units::{MilliVars, MilliVoltAmperes, MilliWatts, to_fixed};
 use gridflow_numerics::admittance::{BranchFlow, branch_flows};
-use gridflow_numerics::case::{Case, CaseGenerator, CaseLoad};
+use gridflow_numerics::case::{Case, CaseGenerator};
 use gridflow_numerics::power_flow::{self, PowerFlow, Slack, Start};
 
 use crate::decision::{Dispatch, Failure, Outcome, Output, SetpointSource, Solver, Violation, ViolationKind};
@@ -23,7 +23,7 @@ use crate::dispatch::Plan;
 use crate::estimation::island_case;
 use crate::grid::{GridRow, IslandRows};
 use crate::islands::Place;
-use crate::operating_point::OperatingPoint;
+use crate::operating_point::{OperatingPoint, put_storage};
 use crate::solver::{Answer, Problem, Solve};
 
 /// How much further than now a plan may break the rating of a branch, or a unit's active limit, as a share of it.
@@ -128,24 +128,6 @@ fn participations(case: &Case) -> Vec<Slack> {
     let down = |unit: &CaseGenerator| unit.p - unit.p_min.max(0.0);
     let choices = [weights(&runs, &up), weights(&runs, &down), weights(&steerable, &up), weights(&steerable, &down)];
     choices.into_iter().filter(|weights| weights.iter().sum::<f64>() > 0.0).map(Slack::Weighted).chain([Slack::Distributed]).collect()
-}
-
-/// Lets each storage unit of a case give `p`, per unit, positive into the grid: the power flow knows loads only.
-pub(crate) fn put_storage(case: &mut Case, p: &[f64]) {
-    let stored: Vec<CaseLoad> = case
-        .storages
-        .iter()
-        .zip(p)
-        .map(|(storage, p)| CaseLoad {
-            id: gridflow_inputs::ids::LoadId(u32::MAX),
-            bus: storage.bus,
-            p: -p,
-            q: 0.0,
-            class: LoadClass::Critical,
-            interruption_cost_per_mwh: 0.0,
-        })
-        .collect();
-    case.loads.extend(stored);
 }
 
 /// Checks a case whose units and loads stand as they would: by power flow, against what holds now.

@@ -3,7 +3,7 @@
 //! An output stream is a changelog: rows with +1 when they begin to hold and -1 when they cease to. Fields stand in
 //! key order, so that sorting a stream sorts it by (key, value). Units and signs as in `gridflow-inputs`.
 
-use gridflow_inputs::ids::{BusId, FeederId, IslandId, LoadId, SensorId, SourceId, StorageId, ZoneId};
+use gridflow_inputs::ids::{BranchId, BusId, FeederId, IslandId, LoadId, SensorId, SourceId, StorageId, ZoneId};
 use gridflow_inputs::input::Quantity;
 use gridflow_inputs::network::{EquipmentKind, LoadClass, Side};
 use gridflow_inputs::row::{Canonical, Record};
@@ -116,6 +116,26 @@ code! {
         Shedding = 4,
         /// The power flow that checks a plan.
         PowerFlow = 5,
+        /// Contingency analysis.
+        Contingency = 6,
+    }
+
+    /// How an outage was solved.
+    pub enum ContingencyMethod {
+        /// DC: active power alone, without losses.
+        Dc = 1,
+    }
+
+    /// What a constraint limits.
+    pub enum ConstraintKind {
+        /// Apparent power at the more loaded end of a branch, against its normal rating; millivolt-amperes.
+        BranchLoading = 1,
+        /// A voltage against the lower end of its band, microvolts.
+        VoltageLow = 2,
+        /// A voltage against the upper end of its band, microvolts.
+        VoltageHigh = 3,
+        /// The angle across a branch, from end less to end, against its limits; microradians.
+        AngleDifference = 4,
     }
 
     /// Why a method did not succeed.
@@ -474,6 +494,49 @@ record! {
         /// Equal to what was known.
         duplicate: i64,
     }
+
+    /// Stream `contingency`: an outage of one branch or unit that overloads a branch, cuts load off or has no solution; of
+    /// each island the worst, as of when they were solved.
+    pub struct Contingency {
+        /// The island.
+        island: IslandId,
+        /// What fails: `Branch` or `Generator`.
+        equipment: EquipmentKind,
+        /// Its number.
+        id: u32,
+        /// Epoch it was solved at.
+        solved_ms: i64,
+        /// How.
+        method: ContingencyMethod,
+        /// Whether there is a solution; without one branch and loading say nothing.
+        solved: bool,
+        /// The most loaded branch after it; none when no rated branch is left.
+        worst_branch: Option<BranchId>,
+        /// Its loading as a share of its normal rating.
+        loading: PartsPerMillion,
+        /// Load that it cuts off.
+        lost_load: MilliWatts,
+    }
+
+    /// Stream `constraint`: a limit that the estimate is near to or beyond.
+    pub struct Constraint {
+        /// The island.
+        island: IslandId,
+        /// What is limited.
+        kind: ConstraintKind,
+        /// `Branch` or `Bus`.
+        equipment: EquipmentKind,
+        /// Its number.
+        id: u32,
+        /// Which end, for the loading of a branch.
+        side: Side,
+        /// Estimated, in the kind's unit.
+        value: i64,
+        /// The limit.
+        limit: i64,
+        /// Room up to the limit, negative beyond it.
+        margin: i64,
+    }
 }
 
 /// What is done with the rows of one stream by their record type.
@@ -568,4 +631,6 @@ outputs! {
     15 => Kpi "kpi" Kpi,
     16 => Alarm "alarm" Alarm,
     17 => Gap "gap" Gap,
+    18 => Contingency "contingency" Contingency,
+    19 => Constraint "constraint" Constraint,
 }

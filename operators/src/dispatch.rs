@@ -23,7 +23,7 @@ use crate::decision::{Failure, ForecastSeries, Output, PriceSignal, Solver, Stor
 use crate::estimation::island_case;
 use crate::features::quarter_of;
 use crate::grid::{GridRow, IslandRows};
-use crate::operating_point::{OperatingPoint, too_early};
+use crate::operating_point::{OperatingPoint, put_storage, too_early};
 use crate::solver::{Answer, Problem, Solve};
 use crate::standing::Standing;
 use crate::telemetry::INTERVAL_MS;
@@ -198,7 +198,7 @@ impl<'a> Island<'a> {
             for (line, p) in checked.dc_lines.iter_mut().zip(&first.dc_line_p) {
                 line.p = *p;
             }
-            arbiter::put_storage(&mut checked, &first.storage_p);
+            put_storage(&mut checked, &first.storage_p);
             let Ok(check) = arbiter::check(island, &checked, &self.point, effect_ms) else { break };
             // An overloaded branch is overloaded at both ends; the worse one counts.
             let mut kept: BTreeMap<u32, f64> = BTreeMap::new();

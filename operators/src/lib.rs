@@ -4,6 +4,8 @@
 pub mod accounts;
 pub mod arbiter;
 pub mod audit;
+pub mod constraints;
+pub mod contingency;
 pub mod decision;
 pub mod dispatch;
 pub mod estimation;

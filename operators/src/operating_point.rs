@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 
 use gridflow_inputs::ids::{BusId, GeneratorId, LoadId};
-use gridflow_inputs::input::Quantity;
-use gridflow_inputs::network::EquipmentKind;
+use gridflow_inputs::input::{Quantity, StorageTelemetry};
+use gridflow_inputs::network::{EquipmentKind, LoadClass};
 use gridflow_inputs::units::{MilliVars, MilliWatts};
-use gridflow_numerics::case::{Case, CaseGenerator};
+use gridflow_numerics::case::{Case, CaseGenerator, CaseLoad};
 
-use crate::decision::BusState;
+use crate::decision::{BusState, Estimate};
 use crate::grid::IslandRows;
 use crate::telemetry::STALE_MS;
 
@@ -41,6 +41,12 @@ pub fn too_early(rows: &IslandRows, now_ms: i64) -> bool {
     rows.estimate.is_none() && rows.island.is_none_or(|island| now_ms - island.changed_ms < PATIENCE_MS)
 }
 
+/// Whether an estimate says what is now. One made before a switch is of another network: a unit that has tripped still
+/// feeds its bus in it.
+pub(crate) fn holds(estimate: &Estimate, changed_ms: i64, now_ms: i64) -> bool {
+    now_ms - estimate.tick_ms <= STALE_MS && estimate.tick_ms >= changed_ms
+}
+
 impl<'a> OperatingPoint<'a> {
     /// From an island's rows as known at `now_ms`.
     #[must_use]
@@ -56,9 +62,7 @@ impl<'a> OperatingPoint<'a> {
             .collect();
         let mut states = BTreeMap::new();
         let changed_ms = rows.island.map_or(i64::MIN, |island| island.changed_ms);
-        // An estimate made before a switch is of another network: a unit that has tripped still feeds its bus in it.
-        let usable = rows.estimate.as_ref().filter(|estimate| now_ms - estimate.tick_ms <= STALE_MS && estimate.tick_ms >= changed_ms);
-        if let Some(estimate) = usable {
+        if let Some(estimate) = rows.estimate.as_ref().filter(|estimate| holds(estimate, changed_ms, now_ms)) {
             let known = estimate.buses.iter().filter(|state| estimate.unobservable.binary_search(&state.bus).is_err());
             states.extend(known.map(|state| (state.bus, state)));
         }
@@ -76,10 +80,22 @@ impl<'a> OperatingPoint<'a> {
             .unzip()
     }
 
+    /// Whether there is an estimate of any bus.
+    #[must_use]
+    pub fn is_estimated(&self) -> bool {
+        !self.states.is_empty()
+    }
+
+    /// Whether there is an estimate of a bus.
+    #[must_use]
+    pub fn knows(&self, bus: BusId) -> bool {
+        self.states.contains_key(&bus)
+    }
+
     /// Whether there is an estimate of every bus of the case.
     #[must_use]
     pub fn is_complete(&self, case: &Case) -> bool {
-        case.buses.iter().all(|bus| self.states.contains_key(&bus.id))
+        case.buses.iter().all(|bus| self.knows(bus.id))
     }
 
     /// Losses now as a share of load: what the estimate says flows in beyond what flows out; a customary
@@ -140,4 +156,59 @@ impl<'a> OperatingPoint<'a> {
             }
         }
     }
+
+    /// Puts what units and storage give now into a case whose loads stand at this point: what their meters and reports say,
+    /// and where there is an estimate of their bus, what it says flows in there. What the meters leave open of that falls on
+    /// the units of the bus by capacity; on a bus without units it is a load.
+    pub fn feed(&self, case: &mut Case, storages: &[StorageTelemetry]) {
+        for index in 0..case.generators.len() {
+            if let Some(p) = self.generation(case, case.generators[index].id) {
+                case.generators[index].p = p;
+            }
+        }
+        let reported: BTreeMap<_, _> = storages.iter().map(|report| (report.storage, report.p.mw() / case.base_mva)).collect();
+        let stored: Vec<f64> = case.storages.iter().map(|unit| reported.get(&unit.id).copied().unwrap_or(0.0)).collect();
+        put_storage(case, &stored);
+
+        let n = case.buses.len();
+        let (mut given, mut fed, mut capacity, mut units) = (vec![0.0; n], vec![false; n], vec![0.0; n], vec![0usize; n]);
+        for unit in &case.generators {
+            given[unit.bus] += unit.p;
+            fed[unit.bus] = true;
+            capacity[unit.bus] += unit.p_max.max(0.0);
+            units[unit.bus] += 1;
+        }
+        case.storages.iter().for_each(|unit| fed[unit.bus] = true);
+        case.loads.iter().for_each(|load| given[load.bus] -= load.p);
+        for line in &case.dc_lines {
+            given[line.from] -= line.p;
+            given[line.to] += line.p - line.loss - line.loss_ratio * line.p.abs();
+            fed[line.from] = true;
+            fed[line.to] = true;
+        }
+        let open: Vec<f64> = (0..n)
+            .map(|bus| {
+                self.states.get(&case.buses[bus].id).filter(|_| fed[bus]).map_or(0.0, |state| state.p.mw() / case.base_mva - given[bus])
+            })
+            .collect();
+        for unit in &mut case.generators {
+            let bus = unit.bus;
+            let share = if capacity[bus] > 0.0 { unit.p_max.max(0.0) / capacity[bus] } else { 1.0 / units[bus] as f64 };
+            unit.p += share * open[bus];
+        }
+        for bus in (0..n).filter(|bus| units[*bus] == 0 && open[*bus] != 0.0) {
+            case.loads.push(boundary(bus, -open[bus]));
+        }
+    }
+}
+
+/// Lets each storage unit of a case give `p`, per unit, positive into the grid: the power flow knows loads only.
+pub(crate) fn put_storage(case: &mut Case, p: &[f64]) {
+    let stored: Vec<CaseLoad> = case.storages.iter().zip(p).map(|(storage, p)| boundary(storage.bus, -p)).collect();
+    case.loads.extend(stored);
+}
+
+/// What draws `p` at a bus and is no load that anybody could shed.
+fn boundary(bus: usize, p: f64) -> CaseLoad {
+    CaseLoad { id: LoadId(u32::MAX), bus, p, q: 0.0, class: LoadClass::Critical, interruption_cost_per_mwh: 0.0 }
 }

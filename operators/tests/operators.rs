@@ -2,6 +2,8 @@
 //! and compares after every epoch, for one, two and three workers, under random late, duplicate, corrected and
 //! withdrawn rows. References are written from the definitions of the words, not from the operators' code.
 
+#[path = "operators/constraints.rs"]
+mod constraints;
 #[path = "operators/harness.rs"]
 mod harness;
 #[path = "operators/islands.rs"]
@@ -18,6 +20,8 @@ mod islands_redraw;
 mod islands_reference;
 #[path = "operators/relations.rs"]
 mod relations;
+#[path = "operators/security.rs"]
+mod security;
 #[path = "operators/solver.rs"]
 mod solver;
 #[path = "operators/telemetry.rs"]

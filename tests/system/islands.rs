@@ -44,6 +44,8 @@ fn island_of(row: &Output) -> Option<IslandId> {
         Output::Shed(row) => Some(row.island),
         Output::Estimate(row) => Some(row.island),
         Output::Violation(row) => Some(row.island),
+        Output::Contingency(row) => Some(row.island),
+        Output::Constraint(row) => Some(row.island),
         Output::Outcome(row) => Some(IslandId(row.key)),
         _ => None,
     }
@@ -66,7 +68,9 @@ fn an_island_that_is_no_more_leaves_no_decision_behind() {
     let decided_alone = decided.values().flatten().any(|(row, change)| *change > 0 && island_of(row) == Some(alone));
     assert!(decided_alone, "the island was never decided, so this shows nothing");
     let mut set_points: BTreeMap<(EquipmentKind, u32), BTreeSet<IslandId>> = BTreeMap::new();
-    for stream in [Stream::Dispatch, Stream::Shed, Stream::Estimate, Stream::Violation, Stream::Outcome] {
+    for stream in
+        [Stream::Dispatch, Stream::Shed, Stream::Estimate, Stream::Violation, Stream::Contingency, Stream::Constraint, Stream::Outcome]
+    {
         for row in state(&changelog(&out, stream)).into_keys() {
             assert_ne!(island_of(&row), Some(alone), "{row:?}");
             if let Output::Dispatch(row) = row {

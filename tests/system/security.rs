@@ -1,0 +1,96 @@
+//! A switch, seen from outside: the epoch it opens in has the new islands and, of what is left, the outages it would not bear;
+//! limits that were near are withdrawn with the estimate of the old grid and told again with the first of the new one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gridflow_inputs::ids::{BranchId, BusId, IslandId};
+use gridflow_inputs::input::{Quality, SwitchStatus};
+use gridflow_inputs::network::EquipmentKind;
+use gridflow_inputs::units::MilliVoltAmperes;
+use gridflow_inputs::{Epoch, Input};
+use gridflow_operators::decision::{Constraint, Contingency, Output, Stream};
+
+use crate::support::{Changes, changelog, epochs, record_demo, replay_into, scratch, workers, write_log};
+
+/// What holds of an island after `until`.
+fn at(changelog: &BTreeMap<Epoch, Changes>, until: Epoch) -> Vec<Output> {
+    let mut state: BTreeMap<&Output, i64> = BTreeMap::new();
+    for (row, change) in changelog.range(..=until).flat_map(|(_, rows)| rows) {
+        *state.entry(row).or_insert(0) += change;
+    }
+    state.into_iter().filter(|(_, count)| *count != 0).map(|(row, _)| row.clone()).collect()
+}
+
+fn contingencies(rows: &[Output]) -> Vec<&Contingency> {
+    rows.iter().filter_map(|row| if let Output::Contingency(row) = row { Some(row) } else { None }).collect()
+}
+
+fn constraints(rows: &[Output]) -> Vec<&Constraint> {
+    rows.iter().filter_map(|row| if let Output::Constraint(row) = row { Some(row) } else { None }).collect()
+}
+
+// REQ: GRID-06, GRID-13
+#[test]
+fn the_epoch_of_a_switch_has_its_islands_and_what_they_would_not_bear() {
+    let dir = scratch();
+    let log = dir.path().join("log");
+    record_demo(&log, 4, 41);
+    let mut all = epochs(&log);
+    // Ratings that an outage breaks, and that branches come near to.
+    for row in &mut all[0].1 {
+        if let Input::Branch(row) = row {
+            row.rating = MilliVoltAmperes::from_mva(if row.id.0 % 2 == 0 { 18.0 } else { 60.0 }).expect("it is small");
+        }
+    }
+    let hangs = |row: &Input| match row {
+        Input::Branch(row) if row.from == BusId(8) || row.to == BusId(8) => Some(row.id),
+        _ => None,
+    };
+    let branch: BranchId = all[0].1.iter().find_map(hangs).expect("bus 8 hangs on a branch");
+    let switch = all[0].1.iter().find_map(|row| match row {
+        Input::Switch(row) if (row.equipment, row.equipment_id) == (EquipmentKind::Branch, branch.0) => Some(row.id),
+        _ => None,
+    });
+    // Between two ticks of the estimator.
+    let opened = all[62].0;
+    all[62]
+        .1
+        .push(SwitchStatus { switch: switch.expect("it has one"), event_ms: opened as i64, closed: false, quality: Quality::Good }.into());
+    let (log, out) = (dir.path().join("opened"), dir.path().join("out"));
+    write_log(&log, &all);
+    replay_into(&log, &out, workers(2));
+
+    let (topology, view, near) =
+        (changelog(&out, Stream::Topology), changelog(&out, Stream::Contingency), changelog(&out, Stream::Constraint));
+    let estimated: BTreeSet<Epoch> = changelog(&out, Stream::Estimate).into_keys().collect();
+    let next = *estimated.range(opened..).next().expect("the estimator goes on");
+    assert!(opened % 5_000 != 0 && next > opened && next <= opened + 5_000);
+
+    let island = |row: &Output| {
+        if let Output::Topology(row) = row { (row.id == 8 && row.equipment == EquipmentKind::Bus).then_some(row.island) } else { None }
+    };
+    assert_eq!(at(&topology, opened).iter().find_map(island), Some(Some(IslandId(8))), "the new island, in the same epoch");
+
+    let before = at(&view, opened - 1);
+    let names_branch = |row: &&Contingency| (row.equipment, row.id) == (EquipmentKind::Branch, branch.0);
+    assert!(contingencies(&before).iter().any(|row| row.loading.0 > 1_000_000), "nothing is insecure, so this shows nothing");
+    let first = *estimated.first().expect("there is an estimate");
+    // Solved at the first estimate, when the grid changed, and at the first estimate after that; in between it stands.
+    let changed = topology.keys().copied().filter(|epoch| *epoch > first);
+    let solved: BTreeSet<Epoch> =
+        changed.flat_map(|epoch| [Some(epoch), estimated.range(epoch..).next().copied()]).flatten().chain([first]).collect();
+    let stands = *solved.range(..opened).next_back().expect("the first estimate is before it");
+    assert!(contingencies(&before).iter().all(|row| row.solved_ms == stands as i64), "{before:?} of {stands}");
+    for (moment, what) in [(opened, "at once"), (next, "at the first estimate of the new grid")] {
+        let rows = at(&view, moment);
+        let rows = contingencies(&rows);
+        assert!(rows.iter().any(|row| row.island == IslandId(1)), "{what}");
+        assert!(rows.iter().all(|row| row.solved_ms == moment as i64), "{what}: {rows:?}");
+        assert!(!rows.iter().any(names_branch), "{what}: what is out cannot fail");
+    }
+    assert!(view.keys().all(|epoch| solved.contains(epoch)), "solved at other epochs than {solved:?}: {:?}", view.keys());
+
+    assert!(!constraints(&at(&near, opened - 1)).is_empty());
+    assert_eq!(constraints(&at(&near, opened)), Vec::<&Constraint>::new());
+    assert!(constraints(&at(&near, next)).iter().any(|row| row.margin < 0), "the demo is within its limits, so this shows nothing");
+}
