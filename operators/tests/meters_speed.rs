@@ -17,8 +17,8 @@ use gridflow_operators::state::State as _;
 use gridflow_operators::telemetry::{Telemetry, TelemetryOutput};
 use rustix::time::{ClockId, clock_gettime};
 
-const METERS: u32 = 10_000;
-const BUSES: u32 = 2_000;
+const METERS: u32 = 2_000;
+const BUSES: u32 = 400;
 const MINUTE: i64 = 60_000;
 const QUARTER: i64 = 15 * MINUTE;
 const DAY: i64 = 96 * QUARTER;

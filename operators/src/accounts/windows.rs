@@ -11,8 +11,9 @@ use crate::lookup::Lookup;
 use crate::telemetry::{Aggregate, Bound, LENGTHS_MS, Partial, SETTLE_MS, due_starts, floor};
 
 const NO_EXTREMES: (i64, i64) = (i64::MAX, i64::MIN);
-/// So many minutes are looked through from the end, where almost all changes go.
-const NEAR: usize = 16;
+/// So many minutes and windows are looked through from the end, where almost all changes go: of a week's thousands each step of
+/// a search is a line that no cache holds.
+const NEAR: usize = 32;
 /// No window is longer.
 const LONGEST_MS: i64 = LENGTHS_MS[LENGTHS_MS.len() - 1];
 
@@ -61,7 +62,13 @@ impl Account {
     }
 
     fn find_longer(&self, length: usize, start: i64) -> Result<usize, usize> {
-        self.longer.binary_search_by_key(&(start, length as u8), |(start, length, _)| (*start, *length))
+        let key = (start, length as u8);
+        let (before, near) = self.longer.split_at(self.longer.len().saturating_sub(NEAR));
+        let search = |part: &[(i64, u8, u32)]| part.binary_search_by_key(&key, |(start, length, _)| (*start, *length));
+        if near.first().is_some_and(|(start, length, _)| key < (*start, *length)) {
+            return search(before);
+        }
+        search(near).map(|place| before.len() + place).map_err(|place| before.len() + place)
     }
 
     fn place(&mut self, start_ms: i64, peers: usize) -> usize {
@@ -170,6 +177,11 @@ impl Account {
     }
 
     fn forget(&mut self, horizon: i64, peers: usize) {
+        // Asked each minute of every account: the answer is mostly no, and costs two looks.
+        let final_minute = self.minutes.first().is_some_and(|minute| minute.start_ms < horizon);
+        if !final_minute && self.longer.first().is_none_or(|(start, ..)| start + LONGEST_MS > horizon) {
+            return;
+        }
         let last = self.minutes.partition_point(|minute| minute.start_ms < horizon);
         for place in 0..last {
             let (minute, start_ms) = (self.minute(place, peers), self.minutes[place].start_ms);
