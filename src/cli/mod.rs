@@ -106,6 +106,18 @@ pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>, Failed> {
     Ok(stop)
 }
 
+/// An error with its causes. Many messages end with their cause as it is: it is said once.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |mut told, cause| {
+        let cause = cause.to_string();
+        if !told.ends_with(&cause) {
+            told.push_str(if told.is_empty() { "" } else { ": " });
+            told.push_str(&cause);
+        }
+        told
+    })
+}
+
 /// Runs the command line; gives the exit code.
 pub(crate) fn run() -> i32 {
     let arguments = Arguments::parse();
@@ -126,7 +138,7 @@ pub(crate) fn run() -> i32 {
     match result {
         Ok(code) => code,
         Err(Failed { code, error }) => {
-            complain!("gridflow: {error:#}");
+            complain!("gridflow: {}", with_causes(&error));
             code
         }
     }
