@@ -63,6 +63,16 @@ fn bad_input_exits_with_3_and_names_file_and_place() {
 }
 
 #[test]
+fn a_file_that_is_not_there_is_named_with_the_cause_once() {
+    for arguments in [&["power-flow", "missing.m"][..], &["contingency", "missing.m"], &["replay", "missing.log"]] {
+        let output = gridflow(arguments);
+        assert_eq!(code(&output), 3, "{arguments:?}: {}", errors(&output));
+        let errors = errors(&output);
+        assert!(errors.contains(arguments[1]) && errors.matches("No such file").count() <= 1, "{errors}");
+    }
+}
+
+#[test]
 fn replay_verifies_against_earlier_outputs_and_names_the_first_difference() {
     let dir = scratch();
     let (log, other, out) = (dir.path().join("log"), dir.path().join("other"), dir.path().join("out"));
