@@ -147,8 +147,13 @@ fn command_lines_that_make_no_sense_and_files_that_are_wrong_are_refused() {
         assert_eq!(code(&run(&[&[text(&path)], arguments].concat())), 2, "{arguments:?}");
     }
     assert_eq!(code(&run(&[text(&dir.path().join("nowhere.m"))])), 3);
-    std::fs::write(&path, ring(80).replace("1 2 0.01 0.1", "1 2 0 0")).expect("scratch can be written");
+    std::fs::write(&path, ring(80).replace("1 2 0.01 0.1", "1 2 0.01 NaN")).expect("scratch can be written");
     let output = run(&[text(&path)]);
     assert_eq!(code(&output), 3);
-    assert!(errors(&output).contains("ring.m") && errors(&output).contains("row 1 of branch"), "{}", errors(&output));
+    assert!(errors(&output).contains("ring.m, line 12"), "{}", errors(&output));
+    // Without impedance its ends are one bus, and its outage is none that could be told of.
+    std::fs::write(&path, ring(80).replace("1 2 0.01 0.1", "1 2 0 0")).expect("scratch can be written");
+    let output = run(&[text(&path), "--json"]);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+    assert!(found["outages"].as_array().is_some_and(|outages| outages.iter().all(|outage| outage["branch"] != 1)), "{found}");
 }
