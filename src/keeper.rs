@@ -108,23 +108,31 @@ pub(crate) enum Role {
     Helps,
 }
 
+/// What stands around a keeper as long as the run lasts.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting<'a> {
+    pub(crate) region: &'a str,
+    /// This process, and how many there are.
+    pub(crate) process: (usize, usize),
+    pub(crate) workers: usize,
+    /// Directory of the output log.
+    pub(crate) out: &'a Path,
+    pub(crate) stop: &'a AtomicBool,
+    pub(crate) leadership: &'a Leadership,
+    pub(crate) failure: &'a Failure,
+    pub(crate) stopwatch: &'a Stopwatch,
+}
+
 /// Keeps outputs, or compares them, and puts checkpoints together.
 pub(crate) struct Keeper<'a> {
+    setting: Setting<'a>,
     watch: &'a mut dyn Watch,
-    region: &'a str,
-    process: (usize, usize),
-    workers: usize,
-    out: &'a Path,
-    stop: &'a AtomicBool,
     role: Role,
-    leadership: &'a Leadership,
     took_over: Option<(StateLock, Cause, u64)>,
     compared: u64,
     mark: Option<JournalMark>,
     shares: Vec<Share>,
     parts: Sender<Part>,
-    failure: &'a Failure,
-    stopwatch: &'a Stopwatch,
     first_sealed: Option<Duration>,
 }
 
@@ -139,45 +147,16 @@ pub(crate) struct Finished {
 }
 
 impl<'a> Keeper<'a> {
-    #[allow(clippy::too_many_arguments, reason = "what a run is made of; one call")]
-    pub(crate) fn new(
-        watch: &'a mut dyn Watch,
-        region: &'a str,
-        process: (usize, usize),
-        workers: usize,
-        out: &'a Path,
-        stop: &'a AtomicBool,
-        role: Role,
-        leadership: &'a Leadership,
-        parts: Sender<Part>,
-        failure: &'a Failure,
-        stopwatch: &'a Stopwatch,
-    ) -> Self {
-        Self {
-            watch,
-            region,
-            process,
-            workers,
-            out,
-            stop,
-            role,
-            leadership,
-            took_over: None,
-            compared: 0,
-            mark: None,
-            shares: Vec::new(),
-            parts,
-            failure,
-            stopwatch,
-            first_sealed: None,
-        }
+    /// A keeper that gives the parts of checkpoints to `parts`.
+    pub(crate) fn new(setting: Setting<'a>, watch: &'a mut dyn Watch, role: Role, parts: Sender<Part>) -> Self {
+        Self { setting, watch, role, took_over: None, compared: 0, mark: None, shares: Vec::new(), parts, first_sealed: None }
     }
 
     /// Ends keeping behind the last epoch: a term that is due is still claimed, a standby settles with its leader.
     pub(crate) fn finish(mut self, last_epoch: Option<Epoch>) -> Finished {
-        if !self.failure.is_known() {
+        if !self.setting.failure.is_known() {
             let settled = self.look(last_epoch);
-            self.failure.check(settled);
+            self.setting.failure.check(settled);
         }
         if let Role::Follows(follower) = &self.role {
             self.compared = follower.equal();
@@ -203,12 +182,12 @@ impl<'a> Keeper<'a> {
 
     /// An error when a later term writes now.
     fn hold(&self) -> Result<(), RunError> {
-        if self.leadership.holds()? { Ok(()) } else { Err(RunError::Superseded) }
+        if self.setting.leadership.holds()? { Ok(()) } else { Err(RunError::Superseded) }
     }
 
     /// A standby claims the next term when that is due, and begins to write.
     fn promote(&mut self) -> Result<(), RunError> {
-        let Some((terms, lock, cause)) = self.leadership.claim()? else { return Ok(()) };
+        let Some((terms, lock, cause)) = self.setting.leadership.claim()? else { return Ok(()) };
         if let Role::Follows(follower) = std::mem::replace(&mut self.role, Role::Helps) {
             self.compared = follower.equal();
             self.role = Role::Leads(follower.lead(terms.newest())?);
@@ -219,21 +198,21 @@ impl<'a> Keeper<'a> {
 
     fn differs(&self, difference: Option<Difference>) -> Result<(), RunError> {
         let Some(difference) = difference else { return Ok(()) };
-        if let Err(error) = self.leadership.differs(&difference) {
+        if let Err(error) = self.setting.leadership.differs(&difference) {
             eprintln!("gridflow: the log cannot be told: {error}");
         }
         Err(RunError::Differs(difference))
     }
 
     fn keep(&mut self, sealed: Sealed) -> Result<(), RunError> {
-        self.first_sealed.get_or_insert_with(|| self.stopwatch.elapsed());
+        self.first_sealed.get_or_insert_with(|| self.setting.stopwatch.elapsed());
         self.promote()?;
         match &mut self.role {
             Role::Helps => Ok(()),
             Role::Leads(_) => {
                 self.hold()?;
                 let Role::Leads(journal) = &mut self.role else { return Ok(()) };
-                let log = self.out.join(sealed.stream.name());
+                let log = self.setting.out.join(sealed.stream.name());
                 journal.take(sealed);
                 failpoint::pass("output-appended");
                 if failpoint::due("output-torn") {
@@ -253,14 +232,14 @@ impl<'a> Keeper<'a> {
     fn wait_for_leader(&mut self) -> Result<(), RunError> {
         let mut looks = 0;
         while let Role::Follows(follower) = &mut self.role {
-            if !follower.is_full() || self.stop.load(Ordering::Relaxed) {
+            if !follower.is_full() || self.setting.stop.load(Ordering::Relaxed) {
                 break;
             }
             std::thread::sleep(POLL);
             // The thread that reads the log waits for this one: what the log says meanwhile is read here.
             looks += 1;
             if looks % LOOKS == 0 {
-                self.leadership.look_ahead()?;
+                self.setting.leadership.look_ahead()?;
             }
             self.look(None)?;
         }
@@ -276,7 +255,7 @@ impl<'a> Keeper<'a> {
             }
         }
         self.shares.push(share);
-        if self.shares.len() < self.workers {
+        if self.shares.len() < self.setting.workers {
             return Ok(());
         }
         self.shares.sort_unstable_by_key(|share| share.worker);
@@ -286,9 +265,10 @@ impl<'a> Keeper<'a> {
         for (operator, state) in self.shares.drain(..).flat_map(|share| share.states) {
             shares.entry(operator.to_owned()).or_default().push(state);
         }
-        let part = Part { region: self.region.to_owned(), epoch, process: self.process, totals, mark: self.mark.take(), shares };
+        let part =
+            Part { region: self.setting.region.to_owned(), epoch, process: self.setting.process, totals, mark: self.mark.take(), shares };
         // A standby has written nothing that a checkpoint could stand for.
-        if !matches!(self.role, Role::Follows(_)) && (self.process.0 > 0 || part.mark.is_some()) {
+        if !matches!(self.role, Role::Follows(_)) && (self.setting.process.0 > 0 || part.mark.is_some()) {
             // Fails only when the writer is gone, which only a panic can cause, and that ends the process.
             let _ = self.parts.send(part);
         }
@@ -298,25 +278,25 @@ impl<'a> Keeper<'a> {
 
 impl Outlet for Keeper<'_> {
     fn idle(&mut self) -> bool {
-        !self.failure.is_known() && {
+        !self.setting.failure.is_known() && {
             let looked = self.look(None);
-            self.failure.check(looked)
+            self.setting.failure.check(looked)
         }
     }
 
     fn sealed(&mut self, sealed: Sealed) -> bool {
         self.watch.sealed(&sealed);
         // Once something failed the run is about to stop: what comes until then is made again by the next.
-        !self.failure.is_known() && {
+        !self.setting.failure.is_known() && {
             let kept = self.keep(sealed);
-            self.failure.check(kept)
+            self.setting.failure.check(kept)
         }
     }
 
     fn saved(&mut self, share: Share) -> bool {
-        !self.failure.is_known() && {
+        !self.setting.failure.is_known() && {
             let gathered = self.gather(share);
-            self.failure.check(gathered)
+            self.setting.failure.check(gathered)
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::clock::Stopwatch;
 use crate::engine::{self, EngineConfig, EngineError, Resume, Totals};
 use crate::follower::Follower;
 use crate::journal::{Difference, Journal, JournalError, StreamSummary};
-use crate::keeper::{Failure, Finished, Keeper, Role, Writer};
+use crate::keeper::{Failure, Finished, Keeper, Role, Setting, Writer};
 use crate::leadership::{Cause, Leadership};
 use crate::metrics::{Metrics, MetricsSummary};
 use crate::replay::Watch;
@@ -283,8 +283,9 @@ pub fn run(config: &RunConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Resu
         let first_fed = |_: &EpochBatch| {
             fed.lock().expect("a time is a time").get_or_insert_with(|| stopwatch.elapsed());
         };
-        let mut keeper =
-            Keeper::new(watch, &region, process, engine.workers.max(1), &out, stop, role, &leadership, parts, failure, &stopwatch);
+        let (workers, leadership, stopwatch) = (engine.workers.max(1), &leadership, &stopwatch);
+        let setting = Setting { region: &region, process, workers, out: &out, stop, leadership, failure, stopwatch };
+        let mut keeper = Keeper::new(setting, watch, role, parts);
         let report = engine::run(&engine, tail, stop, first_fed, &mut keeper, &metrics);
         let last_epoch = report.as_ref().ok().and_then(|report| report.totals.span).map(|(_, last)| last);
         Ok::<_, RunError>((report, keeper.finish(last_epoch)))

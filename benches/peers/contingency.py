@@ -10,12 +10,13 @@ into a virtual environment outside the project. The run fails when loadings diff
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from matpower import read
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("GRIDFLOW_DATA", ROOT / "../shared/data")) / "matpower"
@@ -39,19 +40,6 @@ def environment():
         subprocess.run([sys.executable, "-m", "venv", HOME], check=True)
         subprocess.run([python, "-m", "pip", "install", "-q", "lightsim2grid", "numpy", "scipy"], check=True)
     os.execv(python, [str(python), "-W", "ignore", __file__, "--inside"])
-
-
-def read(path):
-    """The matrices of a MATPOWER file."""
-    import numpy as np
-
-    text = path.read_text()
-    case = {"baseMVA": float(re.search(r"mpc\.baseMVA\s*=\s*([\d.]+)", text)[1])}
-    for name in ("bus", "gen", "branch"):
-        body = re.search(r"mpc\.%s\s*=\s*\[(.*?)\];" % name, text, re.S)[1]
-        rows = [line.split("%")[0].strip().rstrip(";") for line in body.splitlines()]
-        case[name] = np.array([[float(x) for x in re.split(r"[\s,]+", row)] for row in rows if row])
-    return case
 
 
 def peer(case, model, rows):

@@ -171,18 +171,15 @@ impl<'a> OperatingPoint<'a> {
         put_storage(case, &stored);
 
         let n = case.buses.len();
-        let (mut given, mut fed, mut capacity, mut units) = (vec![0.0; n], vec![false; n], vec![0.0; n], vec![0usize; n]);
+        let given = case.scheduled_p();
+        let (mut fed, mut capacity, mut units) = (vec![false; n], vec![0.0; n], vec![0usize; n]);
         for unit in &case.generators {
-            given[unit.bus] += unit.p;
             fed[unit.bus] = true;
             capacity[unit.bus] += unit.p_max.max(0.0);
             units[unit.bus] += 1;
         }
         case.storages.iter().for_each(|unit| fed[unit.bus] = true);
-        case.loads.iter().for_each(|load| given[load.bus] -= load.p);
         for line in &case.dc_lines {
-            given[line.from] -= line.p;
-            given[line.to] += line.p - line.loss - line.loss_ratio * line.p.abs();
             fed[line.from] = true;
             fed[line.to] = true;
         }

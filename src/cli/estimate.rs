@@ -10,6 +10,7 @@ use gridflow_numerics::case::{Case, MeasurementKind};
 use gridflow_numerics::estimation::{self, Cache, Estimate, EstimationError, Method, Options, Tracker};
 use serde_json::{Value, json};
 
+use super::grid::median;
 use super::output::say;
 use super::{Failed, report};
 
@@ -113,8 +114,8 @@ fn work(arguments: &EstimateArguments, case: Case, known: &Known, read: Measurem
         (begun.elapsed().as_secs_f64(), found)
     };
     let (cold, mut estimate) = timed(&read.measurements);
-    let mut times: Vec<f64> = (0..arguments.repeat).map(|_| timed(&read.measurements).0).collect();
-    let mut seconds_solve = median(&mut times).unwrap_or(cold);
+    let again = (0..arguments.repeat).map(|_| timed(&read.measurements).0).collect();
+    let seconds_solve = median(again).unwrap_or(cold);
     let mut done = Done {
         read,
         estimate: Err(EstimationError::Reference(reference)),
@@ -130,7 +131,7 @@ fn work(arguments: &EstimateArguments, case: Case, known: &Known, read: Measurem
     let case = &done.case;
     if !arguments.then.is_empty() {
         // The first scan is tracked too, so that the state goes on from it.
-        let mut tracker = Tracker::default();
+        let (mut tracker, mut tracked) = (Tracker::default(), Vec::new());
         if estimate.is_ok() {
             estimate = tracker.scan(case, reference, &done.read.measurements, &options);
         }
@@ -138,8 +139,8 @@ fn work(arguments: &EstimateArguments, case: Case, known: &Known, read: Measurem
             let scan = read_measurements(path, case, known)?;
             let begun = Stopwatch::start();
             estimate = tracker.scan(case, reference, &scan.measurements, &options);
-            seconds_solve = begun.elapsed().as_secs_f64();
-            times.push(seconds_solve);
+            let seconds_solve = begun.elapsed().as_secs_f64();
+            tracked.push(seconds_solve);
             done.scans.push(match &estimate {
                 Ok(found) => json!({
                     "file": path.display().to_string(), "converged": true, "iterations": found.iterations, "objective": found.objective,
@@ -149,8 +150,7 @@ fn work(arguments: &EstimateArguments, case: Case, known: &Known, read: Measurem
             });
             done.read = scan;
         }
-        let mut tracked: Vec<f64> = times.split_off(arguments.repeat);
-        done.seconds_solve = median(&mut tracked).unwrap_or(seconds_solve);
+        done.seconds_solve = median(tracked).unwrap_or(seconds_solve);
     }
     if let Ok(found) = &estimate {
         let begun = Stopwatch::start();
@@ -182,11 +182,6 @@ fn work(arguments: &EstimateArguments, case: Case, known: &Known, read: Measurem
     }
     done.estimate = estimate;
     Ok(done)
-}
-
-fn median(times: &mut [f64]) -> Option<f64> {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied()
 }
 
 /// An id as JSON: a number if it is one.

@@ -19,6 +19,12 @@ pub(crate) fn degrees(radians: f64) -> f64 {
     radians * 180.0 / std::f64::consts::PI
 }
 
+/// The median of some times; none of none.
+pub(crate) fn median(mut seconds: Vec<f64>) -> Option<f64> {
+    seconds.sort_by(f64::total_cmp);
+    seconds.get(seconds.len() / 2).copied()
+}
+
 /// Reads a network for a study; warnings go to standard error.
 pub(crate) fn read(path: &Path) -> Result<Study, Failed> {
     let study = networks::study(path)?;

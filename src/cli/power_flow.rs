@@ -49,13 +49,6 @@ pub(crate) struct PowerFlowArguments {
     json: bool,
 }
 
-/// The median of some times.
-fn median(mut seconds: Vec<f64>) -> f64 {
-    seconds.sort_by(f64::total_cmp);
-    let middle = seconds.len() / 2;
-    if seconds.len().is_multiple_of(2) { 0.5 * (seconds[middle - 1] + seconds[middle]) } else { seconds[middle] }
-}
-
 /// The first solution, and the median time of the repetitions (of the first when there are none).
 fn timed(study: &Study, model: &Model, repeat: Option<u32>) -> Result<(State, f64), WhatIfError> {
     let energised = Energised::new(&study.case)?;
@@ -67,7 +60,7 @@ fn timed(study: &Study, model: &Model, repeat: Option<u32>) -> Result<(State, f6
     };
     let (solved, first) = run()?;
     let again = (0..repeat.unwrap_or(0)).map(|_| Ok(run()?.1)).collect::<Result<Vec<f64>, WhatIfError>>()?;
-    let seconds = if again.is_empty() { first } else { median(again) };
+    let seconds = grid::median(again).unwrap_or(first);
     Ok((energised.state(solved), seconds))
 }
 

@@ -226,6 +226,30 @@ impl Case {
         dc_line_index, dc_lines, DcLineId;
     }
 
+    /// Active injection of each bus as scheduled: what its units give less what its loads draw, and what direct-current links
+    /// take and bring.
+    #[must_use]
+    pub fn scheduled_p(&self) -> Vec<f64> {
+        let mut p = vec![0.0; self.buses.len()];
+        self.generators.iter().for_each(|unit| p[unit.bus] += unit.p);
+        self.loads.iter().for_each(|load| p[load.bus] -= load.p);
+        for link in &self.dc_lines {
+            p[link.from] -= link.p;
+            p[link.to] += link.p - link.loss - link.loss_ratio * link.p.abs();
+        }
+        p
+    }
+
+    /// Reactive injection of each bus as scheduled; that of units only at load buses: others hold their magnitude.
+    #[must_use]
+    pub fn scheduled_q(&self) -> Vec<f64> {
+        let mut q = vec![0.0; self.buses.len()];
+        let at_load = |unit: &&CaseGenerator| matches!(self.buses[unit.bus].kind, BusKind::Load | BusKind::Isolated);
+        self.generators.iter().filter(at_load).for_each(|unit| q[unit.bus] += unit.q);
+        self.loads.iter().for_each(|load| q[load.bus] -= load.q);
+        q
+    }
+
     /// For each bus the lowest bus index of its component: buses joined by branches in service.
     #[must_use]
     pub fn components(&self) -> Vec<usize> {

@@ -41,8 +41,6 @@ pub(super) fn remainder(
     for (unit, p) in rest.generators.iter_mut().zip(generator_p) {
         unit.p = *p;
     }
-    // Injections before the outage; `open` is what stands for the grid beyond where no unit covers it.
-    let mut injection = Vec::from_iter((0..n).map(|bus| open[bus] - case.buses[bus].g * v(bus) * v(bus)));
     let mut failed_unit = vec![false; case.generators.len()];
     let mut failed_branch = vec![false; case.branches.len()];
     for element in contingency {
@@ -51,19 +49,14 @@ pub(super) fn remainder(
             Element::Generator(unit) => failed_unit[unit] = true,
         }
     }
-    for (unit, failed) in rest.generators.iter().zip(&failed_unit) {
-        injection[unit.bus] += if *failed { 0.0 } else { unit.p };
-    }
-    case.loads.iter().for_each(|load| injection[load.bus] -= load.p);
-    for link in &case.dc_lines {
-        injection[link.from] -= link.p;
-        injection[link.to] += link.p - link.loss - link.loss_ratio * link.p.abs();
-    }
     let before = case.components();
     let mut index = 0..case.branches.len();
     rest.branches.retain(|_| index.next().is_some_and(|branch| !failed_branch[branch]));
     let mut index = 0..case.generators.len();
     rest.generators.retain(|_| index.next().is_some_and(|unit| !failed_unit[unit]));
+    // Injections before the outage without what failed; `open` is what stands for the grid beyond where no unit covers it.
+    let mut injection = rest.scheduled_p();
+    injection.iter_mut().enumerate().for_each(|(bus, p)| *p += open[bus] - case.buses[bus].g * v(bus) * v(bus));
     let after = rest.components();
     let kept = kept_parts(case, &rest, &before, &after);
 

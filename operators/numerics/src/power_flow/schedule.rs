@@ -49,25 +49,14 @@ impl Schedule {
             BusKind::Reference => Role::Reference,
             _ => Role::Load,
         }));
-        let (mut p, mut q) = (vec![0.0; n], vec![0.0; n]);
         let mut v = Vec::from_iter(case.buses.iter().map(|bus| bus.v_start));
         for unit in &case.generators {
-            p[unit.bus] += unit.p;
-            match case.buses[unit.bus].kind {
-                BusKind::Load | BusKind::Isolated => q[unit.bus] += unit.q,
-                BusKind::Generator => roles[unit.bus] = Role::Generator,
-                BusKind::Reference => {}
+            if case.buses[unit.bus].kind == BusKind::Generator {
+                roles[unit.bus] = Role::Generator;
             }
             v[unit.bus] = unit.v_setpoint;
         }
-        for load in &case.loads {
-            p[load.bus] -= load.p;
-            q[load.bus] -= load.q;
-        }
-        for link in &case.dc_lines {
-            p[link.from] -= link.p;
-            p[link.to] += link.p - link.loss - link.loss_ratio * link.p.abs();
-        }
+        let (p, q) = (case.scheduled_p(), case.scheduled_q());
         let (references, reference) = references(case, components)?;
         let components = components.to_vec();
         let (share, limited) = (vec![0.0; n], vec![None; n]);

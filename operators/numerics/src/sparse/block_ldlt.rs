@@ -8,6 +8,7 @@
 //! Systems"; a block order with pivots inside the blocks is also what power-grid-model does with its LU.
 
 use super::Pattern;
+use super::fill::{Fill, prefix_sums};
 
 /// Unknowns of a block.
 pub const WIDTH: usize = 4;
@@ -163,36 +164,8 @@ impl BlockLdlt {
         for k in 0..n {
             upper[upper_starts[k]..upper_starts[k + 1]].sort_unstable();
         }
-        // Row k of L: the columns on the paths of the elimination tree from its blocks up to k.
-        let (mut parent, mut mark) = (vec![usize::MAX; n], vec![usize::MAX; n]);
-        let (mut row_starts, mut row_columns) = (vec![0; n + 1], Vec::new());
-        let mut lower_starts = vec![0; n + 1];
-        for k in 0..n {
-            mark[k] = k;
-            for &(row, _, _) in &upper[upper_starts[k]..upper_starts[k + 1]] {
-                let mut i = row as usize;
-                while mark[i] != k {
-                    if parent[i] == usize::MAX {
-                        parent[i] = k;
-                    }
-                    mark[i] = k;
-                    lower_starts[i + 1] += 1;
-                    row_columns.push(i as u32);
-                    i = parent[i];
-                }
-            }
-            row_columns[row_starts[k]..].sort_unstable();
-            row_starts[k + 1] = row_columns.len();
-        }
-        prefix_sums(&mut lower_starts);
-        let mut next = lower_starts.clone();
-        let mut lower_rows = vec![0; row_columns.len()];
-        for k in 0..n {
-            for &i in &row_columns[row_starts[k]..row_starts[k + 1]] {
-                lower_rows[next[i as usize]] = k as u32;
-                next[i as usize] += 1;
-            }
-        }
+        let columns = |k: usize| upper[upper_starts[k]..upper_starts[k + 1]].iter().map(|(row, _, _)| *row as usize);
+        let Fill { row_starts, row_columns, column_starts: lower_starts, column_rows: lower_rows } = Fill::new(n, columns);
         Self {
             order,
             slots: pattern.len(),
@@ -327,12 +300,6 @@ impl BlockLdlt {
         for (value, &old) in y.iter().zip(&self.order) {
             x[WIDTH * old..WIDTH * old + WIDTH].copy_from_slice(value);
         }
-    }
-}
-
-fn prefix_sums(counts: &mut [usize]) {
-    for k in 1..counts.len() {
-        counts[k] += counts[k - 1];
     }
 }
 

@@ -6,6 +6,7 @@
 //! ([`Lu`](super::Lu)). Row by row (Crout's up-looking form): `A = (I + L)(D + U)`.
 
 use super::Pattern;
+use super::fill::Fill;
 
 /// A 2 × 2 block by row.
 pub type Block2 = [f64; 4];
@@ -82,20 +83,9 @@ impl BlockLu {
             entries.extend(pattern.slots(old).map(|slot| (place[pattern.indices()[slot]] as u32, slot as u32)));
             entry_starts.push(entries.len());
         }
-        let (upper_starts, upper_columns) = fill(n, &entry_starts, &entries);
-        // The lower pattern is the upper one transposed; columns of a row come out ascending.
-        let mut lower_starts = vec![0; n + 1];
-        upper_columns.iter().for_each(|column| lower_starts[*column as usize + 1] += 1);
-        for row in 0..n {
-            lower_starts[row + 1] += lower_starts[row];
-        }
-        let (mut next, mut lower_columns) = (lower_starts.clone(), vec![0; upper_columns.len()]);
-        for row in 0..n {
-            for &column in &upper_columns[upper_starts[row]..upper_starts[row + 1]] {
-                lower_columns[next[column as usize]] = row as u32;
-                next[column as usize] += 1;
-            }
-        }
+        let columns = |row: usize| entries[entry_starts[row]..entry_starts[row + 1]].iter().map(|(column, _)| *column as usize);
+        let fill = Fill::new(n, columns);
+        let Fill { row_starts: lower_starts, row_columns: lower_columns, column_starts: upper_starts, column_rows: upper_columns } = fill;
         let count = |row: usize| upper_starts[row + 1] - upper_starts[row];
         let follows = |row: usize| upper_columns[upper_starts[row]..].first() == Some(&(row as u32 + 1));
         let paired = (0..n).map(|row| row + 1 < n && count(row) == count(row + 1) + 1 && follows(row)).collect();
@@ -222,38 +212,6 @@ impl BlockLu {
 fn subtract_vector(sum: &mut [f64; 2], block: Block2, x: [f64; 2]) {
     sum[0] -= block[0] * x[0] + block[1] * x[1];
     sum[1] -= block[2] * x[0] + block[3] * x[1];
-}
-
-/// The strictly upper pattern of the factor by row: a row's own entries and what its children in the elimination tree have
-/// left of theirs.
-fn fill(n: usize, entry_starts: &[usize], entries: &[(u32, u32)]) -> (Vec<usize>, Vec<u32>) {
-    let (mut starts, mut columns) = (vec![0], Vec::<u32>::new());
-    let mut children = vec![Vec::<usize>::new(); n];
-    let mut mark = vec![usize::MAX; n];
-    for row in 0..n {
-        let start = columns.len();
-        mark[row] = row;
-        let mut take = |column: u32, columns: &mut Vec<u32>| {
-            if column as usize > row && mark[column as usize] != row {
-                mark[column as usize] = row;
-                columns.push(column);
-            }
-        };
-        for &(column, _) in &entries[entry_starts[row]..entry_starts[row + 1]] {
-            take(column, &mut columns);
-        }
-        for &child in &children[row] {
-            for slot in starts[child]..starts[child + 1] {
-                take(columns[slot], &mut columns);
-            }
-        }
-        columns[start..].sort_unstable();
-        if let Some(&parent) = columns.get(start) {
-            children[parent as usize].push(row);
-        }
-        starts.push(columns.len());
-    }
-    (starts, columns)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! magnified counts too. After T. Davis, "Direct Methods for Sparse Linear Systems".
 
 use super::Pattern;
+use super::fill::{Fill, prefix_sums};
 
 /// A pivot vanished: the matrix is singular, or needs pivoting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,37 +80,8 @@ impl Ldlt {
         prefix_sums(&mut upper_starts);
         let upper = Vec::from_iter(entries.into_iter().map(|(_, row, slot)| (row, slot)));
 
-        // Row k of L: the columns on the paths of the elimination tree from its entries up to k.
-        let mut parent = vec![usize::MAX; n];
-        let mut mark = vec![usize::MAX; n];
-        let (mut row_starts, mut row_columns) = (vec![0; n + 1], Vec::new());
-        let mut lower_starts = vec![0; n + 1];
-        for k in 0..n {
-            mark[k] = k;
-            for &(row, _) in &upper[upper_starts[k]..upper_starts[k + 1]] {
-                let mut i = row;
-                while mark[i] != k {
-                    if parent[i] == usize::MAX {
-                        parent[i] = k;
-                    }
-                    mark[i] = k;
-                    lower_starts[i + 1] += 1;
-                    row_columns.push(i as u32);
-                    i = parent[i];
-                }
-            }
-            row_columns[row_starts[k]..].sort_unstable();
-            row_starts[k + 1] = row_columns.len();
-        }
-        prefix_sums(&mut lower_starts);
-        let mut next = lower_starts.clone();
-        let mut lower_rows = vec![0; row_columns.len()];
-        for k in 0..n {
-            for &i in &row_columns[row_starts[k]..row_starts[k + 1]] {
-                lower_rows[next[i as usize]] = k as u32;
-                next[i as usize] += 1;
-            }
-        }
+        let columns = |k: usize| upper[upper_starts[k]..upper_starts[k + 1]].iter().map(|(row, _)| *row);
+        let Fill { row_starts, row_columns, column_starts: lower_starts, column_rows: lower_rows } = Fill::new(n, columns);
         Self {
             order,
             slots: pattern.len(),
@@ -247,12 +219,6 @@ impl Ldlt {
             }
             y[k] = value;
         }
-    }
-}
-
-fn prefix_sums(counts: &mut [usize]) {
-    for k in 1..counts.len() {
-        counts[k] += counts[k - 1];
     }
 }
 

@@ -7,6 +7,7 @@
 mod block_inverse;
 mod block_ldlt;
 mod block_lu;
+mod fill;
 mod ldlt;
 mod lu;
 mod null_space;

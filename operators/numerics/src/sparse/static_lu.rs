@@ -7,6 +7,7 @@
 //! touch each other: a lane has the same bits beside any others. Vectors are in the order of elimination; [`StaticLu::position`]
 //! tells where an unknown is. After T. Davis, "Direct Methods for Sparse Linear Systems".
 
+use super::fill::Fill;
 use super::{Pattern, ZeroPivot};
 
 /// One value per lane; as wide as a cache line.
@@ -54,15 +55,9 @@ impl StaticLu {
         for (new, &old) in order.iter().enumerate() {
             position[old] = new;
         }
-        let rows = row_patterns(pattern, &order, &position);
-        let mut starts = vec![0; n + 1];
-        rows.columns.iter().for_each(|i| starts[*i as usize + 1] += 1);
-        for k in 0..n {
-            starts[k + 1] += starts[k];
-        }
-        let fill = starts[n];
-        let mut factor =
-            Self { position, places: vec![0; fill], lower: vec![0.0; fill], upper: vec![0.0; fill], inverse_pivots: vec![1.0; n], starts };
+        let Fill { row_starts, row_columns, column_starts: starts, column_rows: places } = fill_of(pattern, &order, &position);
+        let zeros = || vec![0.0; places.len()];
+        let mut factor = Self { position, starts, lower: zeros(), upper: zeros(), places, inverse_pivots: vec![1.0; n] };
         // End of the part of each column that is computed so far.
         let mut ends = factor.starts[..n].to_vec();
         let (mut row, mut column) = (vec![0.0; n], vec![0.0; n]);
@@ -79,7 +74,7 @@ impl StaticLu {
                 }
             }
             let mut terms = f64::abs(pivot);
-            for &i in &rows.columns[rows.starts[k]..rows.starts[k + 1]] {
+            for &i in &row_columns[row_starts[k]..row_starts[k + 1]] {
                 let i = i as usize;
                 let (down, across) = (std::mem::take(&mut column[i]), std::mem::take(&mut row[i]));
                 let (start, end) = (factor.starts[i], ends[i]);
@@ -91,7 +86,6 @@ impl StaticLu {
                 let l = across * factor.inverse_pivots[i];
                 pivot -= l * down;
                 terms += (l * down).abs();
-                factor.places[end] = k as u32;
                 factor.lower[end] = l;
                 factor.upper[end] = down * factor.inverse_pivots[i];
                 ends[i] = end + 1;
@@ -219,34 +213,9 @@ impl StaticLu {
     }
 }
 
-/// Pattern of L by row: columns ascending, which is a topological order of the elimination.
-struct Rows {
-    starts: Vec<usize>,
-    columns: Vec<u32>,
-}
-
-fn row_patterns(pattern: &Pattern, order: &[usize], position: &[usize]) -> Rows {
-    let n = order.len();
-    let (mut parent, mut mark) = (vec![usize::MAX; n], vec![usize::MAX; n]);
-    let mut rows = Rows { starts: vec![0], columns: Vec::new() };
-    for (k, &old) in order.iter().enumerate() {
-        mark[k] = k;
-        let first = rows.columns.len();
-        for &other in pattern.column(old) {
-            let mut i = position[other];
-            while i < k && mark[i] != k {
-                if parent[i] == usize::MAX {
-                    parent[i] = k;
-                }
-                mark[i] = k;
-                rows.columns.push(i as u32);
-                i = parent[i];
-            }
-        }
-        rows.columns[first..].sort_unstable();
-        rows.starts.push(rows.columns.len());
-    }
-    rows
+/// The pattern of the factor in an order of elimination.
+fn fill_of(pattern: &Pattern, order: &[usize], position: &[usize]) -> Fill {
+    Fill::new(order.len(), |k| pattern.column(order[k]).iter().map(|other| position[*other]))
 }
 
 /// An equivalent order (same fill) in which each subtree of the elimination tree is eliminated in one go: what a solve
@@ -257,11 +226,11 @@ fn children_first(pattern: &Pattern, order: &[usize]) -> Vec<usize> {
     for (new, &old) in order.iter().enumerate() {
         position[old] = new;
     }
-    let rows = row_patterns(pattern, order, &position);
+    let Fill { row_starts, row_columns, .. } = fill_of(pattern, order, &position);
     // The parent of i is the first row that has i.
     let mut parent = vec![n; n];
     for k in (0..n).rev() {
-        rows.columns[rows.starts[k]..rows.starts[k + 1]].iter().for_each(|i| parent[*i as usize] = k);
+        row_columns[row_starts[k]..row_starts[k + 1]].iter().for_each(|i| parent[*i as usize] = k);
     }
     // First child and next sibling; n is the root above all roots.
     let (mut child, mut sibling) = (vec![usize::MAX; n + 1], vec![usize::MAX; n]);

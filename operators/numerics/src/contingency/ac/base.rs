@@ -31,7 +31,7 @@ impl Base {
     pub(super) fn new(case: &Case, solved: &PowerFlow) -> Result<Self, ContingencyError> {
         let n = case.buses.len();
         let admittance = Admittance::new(case);
-        let (p, q, holds_voltage) = schedule(case);
+        let (p, q, holds_voltage) = (case.scheduled_p(), case.scheduled_q(), holds_voltage(case));
         let mut unknowns = vec![[NONE; 2]; n];
         let mut count = 0;
         for (bus, row) in case.buses.iter().enumerate() {
@@ -79,27 +79,11 @@ impl Base {
     }
 }
 
-/// Scheduled active and reactive injection of each bus, and whether it holds its magnitude: as the power flow takes them.
-fn schedule(case: &Case) -> (Vec<f64>, Vec<f64>, Vec<bool>) {
-    let n = case.buses.len();
-    let (mut p, mut q) = (vec![0.0; n], vec![0.0; n]);
-    let mut holds_voltage = Vec::from_iter(case.buses.iter().map(|bus| bus.kind == BusKind::Reference));
-    for unit in &case.generators {
-        p[unit.bus] += unit.p;
-        match case.buses[unit.bus].kind {
-            BusKind::Load | BusKind::Isolated => q[unit.bus] += unit.q,
-            BusKind::Generator | BusKind::Reference => holds_voltage[unit.bus] = true,
-        }
-    }
-    for load in &case.loads {
-        p[load.bus] -= load.p;
-        q[load.bus] -= load.q;
-    }
-    for link in &case.dc_lines {
-        p[link.from] -= link.p;
-        p[link.to] += link.p - link.loss - link.loss_ratio * link.p.abs();
-    }
-    (p, q, holds_voltage)
+/// Whether each bus holds its magnitude, as in the power flow.
+fn holds_voltage(case: &Case) -> Vec<bool> {
+    let mut holds = Vec::from_iter(case.buses.iter().map(|bus| bus.kind == BusKind::Reference));
+    case.generators.iter().for_each(|unit| holds[unit.bus] |= case.buses[unit.bus].kind == BusKind::Generator);
+    holds
 }
 
 /// Derivatives of injections by angles and relative magnitudes at a solution.
