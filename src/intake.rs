@@ -50,8 +50,11 @@ impl Queues {
                 true
             }
             Input::Measurement(reading) => self.frequency.contains(&reading.sensor),
-            Input::SwitchStatus(_) | Input::PmuSample(_) | Input::OperatorCommand(_) | Input::EngineFact(_) => true,
+            Input::SwitchStatus(_) | Input::StepPosition(_) | Input::PmuSample(_) | Input::OperatorCommand(_) | Input::EngineFact(_) => {
+                true
+            }
             Input::Region(_) | Input::Bus(_) | Input::Branch(_) | Input::Transformer(_) | Input::Switch(_) | Input::Generator(_) => true,
+            Input::NodeSwitch(_) | Input::StaticVar(_) | Input::ShuntBank(_) | Input::OutageRequest(_) => true,
             Input::Load(_) | Input::Shunt(_) | Input::Storage(_) | Input::DcLine(_) | Input::FeederAssignment(_) => true,
             _ => false,
         }

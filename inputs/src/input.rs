@@ -4,7 +4,7 @@
 //! numbers, old ones keep theirs.
 
 use crate::ids::{AssetId, BusId, FeederId, ParticipantId, SensorId, SessionId, SourceId, StationId, StorageId, SwitchId, ZoneId};
-pub use crate::network::{Branch, Bus, DcLine, Generator, Load, Shunt, Storage, Switch, Transformer};
+pub use crate::network::{Branch, Bus, DcLine, Generator, Load, NodeSwitch, Shunt, ShuntBank, StaticVar, Storage, Switch, Transformer};
 use crate::network::{EquipmentKind, Side};
 use crate::row::{Canonical, Column, DecodeError, Record, Storage as ColumnStorage};
 use crate::units::{
@@ -207,6 +207,20 @@ crate::record! {
         event_ms: i64,
         /// Whether it is closed.
         closed: bool,
+        /// How far it can be trusted.
+        quality: Quality,
+    }
+
+    /// A tap changer or a bank of shunts reports where it stands.
+    pub struct StepPosition {
+        /// Branch of the transformer, or shunt.
+        equipment: EquipmentKind,
+        /// Number of that equipment.
+        equipment_id: u32,
+        /// When it moved, UTC milliseconds.
+        event_ms: i64,
+        /// Steps of the tap above its least ratio, or sections connected.
+        step: i64,
         /// How far it can be trusted.
         quality: Quality,
     }
@@ -439,6 +453,25 @@ crate::record! {
         expires_ms: i64,
     }
 
+    /// A piece of equipment is to be taken out for maintenance. Rows of one request are out together; of a request and a
+    /// piece of equipment the newest by event time holds.
+    pub struct OutageRequest {
+        /// Number of the request.
+        id: u64,
+        /// When it was made, UTC milliseconds.
+        event_ms: i64,
+        /// Kind of the equipment.
+        equipment: EquipmentKind,
+        /// Number of that equipment.
+        equipment_id: u32,
+        /// When it goes out.
+        start_ms: i64,
+        /// When it is back.
+        end_ms: i64,
+        /// Whether the request is taken back.
+        withdrawn: bool,
+    }
+
     /// An answer of a virtual end node.
     pub struct VenReply {
         /// Which event.
@@ -561,15 +594,33 @@ macro_rules! inputs {
                 match self { $(Self::$name => <$name as Record>::pull(columns, row).map(Input::$name),)* }
             }
 
-            /// The shape of all kinds, in words: what the schema fingerprint is taken of.
+            /// The shape of all kinds of a generation, in words: what the schema fingerprint is taken of.
             #[must_use]
-            pub fn schema() -> String {
+            pub fn schema(generation: u8) -> String {
                 let mut schema = String::new();
-                $(schema.push_str(concat!(stringify!($code), "=")); <$name as Canonical>::describe(&mut schema); schema.push('\n');)*
+                $(if Kind::$name.since() <= generation {
+                    schema.push_str(concat!(stringify!($code), "="));
+                    <$name as Canonical>::describe(&mut schema);
+                    schema.push('\n');
+                })*
                 schema
             }
         }
     };
+}
+
+impl Kind {
+    /// The newest generation of kinds. A log holds kinds of the generation it was begun in, and older ones.
+    pub const GENERATION: u8 = 2;
+
+    /// The generation in which the kind came.
+    #[must_use]
+    pub fn since(self) -> u8 {
+        match self {
+            Self::NodeSwitch | Self::ShuntBank | Self::StaticVar | Self::StepPosition | Self::OutageRequest => 2,
+            _ => 1,
+        }
+    }
 }
 
 inputs! {
@@ -585,6 +636,9 @@ inputs! {
     10 => DcLine,
     11 => Sensor,
     12 => FeederAssignment,
+    13 => NodeSwitch,
+    14 => ShuntBank,
+    15 => StaticVar,
     20 => Measurement,
     21 => SwitchStatus,
     22 => PmuSample,
@@ -598,10 +652,12 @@ inputs! {
     30 => AssetTelemetry,
     31 => VenReply,
     32 => History,
+    33 => StepPosition,
     40 => Policy,
     41 => Tariff,
     42 => ModelParameter,
     43 => OperatorCommand,
+    44 => OutageRequest,
     50 => EngineFact,
     51 => Tick,
 }

@@ -201,6 +201,24 @@ crate::record! {
         normally_closed: bool,
     }
 
+    /// A switch between two buses, which are connectivity nodes then: closed, they are one bus of the grid.
+    pub struct NodeSwitch {
+        /// Its number, among those of all switches.
+        id: SwitchId,
+        /// Valid from this event time on.
+        valid_from_ms: i64,
+        /// Its name.
+        name: String,
+        /// What it can do.
+        kind: SwitchKind,
+        /// First node.
+        from: BusId,
+        /// Other node.
+        to: BusId,
+        /// Its state until a status row says otherwise.
+        normally_closed: bool,
+    }
+
     /// A generating unit.
     pub struct Generator {
         /// Its 1-based row in the network file.
@@ -285,6 +303,31 @@ crate::record! {
         in_service: bool,
     }
 
+    /// What makes a [`Shunt`] a bank of equal sections; the shunt's powers are those of one.
+    pub struct ShuntBank {
+        /// The shunt.
+        shunt: ShuntId,
+        /// Valid from this event time on.
+        valid_from_ms: i64,
+        /// How many sections it has.
+        sections: u16,
+        /// Sections connected until a row says otherwise.
+        normally_on: u16,
+        /// Bus whose voltage it controls, if any.
+        controlled_bus: Option<BusId>,
+        /// Voltage it holds there.
+        v_setpoint_pu: Real,
+    }
+
+    /// What makes a [`Generator`] a static var compensator: its reactive limits are those at a voltage of 1 per unit, and go
+    /// with the square of the voltage.
+    pub struct StaticVar {
+        /// The generator.
+        generator: GeneratorId,
+        /// Valid from this event time on.
+        valid_from_ms: i64,
+    }
+
     /// A storage unit.
     pub struct Storage {
         /// Its number.
@@ -352,9 +395,12 @@ pub struct Network {
     pub branches: Vec<Branch>,
     pub transformers: Vec<Transformer>,
     pub switches: Vec<Switch>,
+    pub node_switches: Vec<NodeSwitch>,
     pub generators: Vec<Generator>,
+    pub static_vars: Vec<StaticVar>,
     pub loads: Vec<Load>,
     pub shunts: Vec<Shunt>,
+    pub shunt_banks: Vec<ShuntBank>,
     pub storages: Vec<Storage>,
     pub dc_lines: Vec<DcLine>,
 }
@@ -369,9 +415,12 @@ impl Network {
                 Input::Branch(row) => network.branches.push(row.clone()),
                 Input::Transformer(row) => network.transformers.push(row.clone()),
                 Input::Switch(row) => network.switches.push(row.clone()),
+                Input::NodeSwitch(row) => network.node_switches.push(row.clone()),
                 Input::Generator(row) => network.generators.push(row.clone()),
+                Input::StaticVar(row) => network.static_vars.push(row.clone()),
                 Input::Load(row) => network.loads.push(row.clone()),
                 Input::Shunt(row) => network.shunts.push(row.clone()),
+                Input::ShuntBank(row) => network.shunt_banks.push(row.clone()),
                 Input::Storage(row) => network.storages.push(row.clone()),
                 Input::DcLine(row) => network.dc_lines.push(row.clone()),
                 _ => {}
@@ -388,9 +437,12 @@ impl Network {
         rows.extend(self.branches.into_iter().map(Input::from));
         rows.extend(self.transformers.into_iter().map(Input::from));
         rows.extend(self.switches.into_iter().map(Input::from));
+        rows.extend(self.node_switches.into_iter().map(Input::from));
         rows.extend(self.generators.into_iter().map(Input::from));
+        rows.extend(self.static_vars.into_iter().map(Input::from));
         rows.extend(self.loads.into_iter().map(Input::from));
         rows.extend(self.shunts.into_iter().map(Input::from));
+        rows.extend(self.shunt_banks.into_iter().map(Input::from));
         rows.extend(self.storages.into_iter().map(Input::from));
         rows.extend(self.dc_lines.into_iter().map(Input::from));
         rows

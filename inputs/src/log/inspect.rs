@@ -5,7 +5,7 @@
 use super::layout::{Ignored, Layout};
 use super::reader::{Block, BlockReader};
 use super::rows::input_batch;
-use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, io_error};
+use super::{Header, INPUT_STREAM, LogError, Torn, generation, io_error};
 use crate::input::{Epoch, Kind};
 use crate::row::Column;
 use std::collections::BTreeMap;
@@ -78,7 +78,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection, LogError> {
         bytes += length.min(layout.limit(number).unwrap_or(length));
     }
     let input = header.stream == INPUT_STREAM;
-    let schema_known = input.then(|| header.schema == fingerprint(&Kind::schema()));
+    let schema_known = input.then(|| generation(header.schema).is_some());
     let mut found = Inspection {
         header,
         schema_known,

@@ -65,7 +65,7 @@ impl Header {
     /// Of the input log of a region, with the row kinds of this build.
     #[must_use]
     pub fn input(region: &str) -> Self {
-        Self { region: region.to_owned(), stream: INPUT_STREAM.to_owned(), schema: fingerprint(&Kind::schema()), term: 0 }
+        Self { region: region.to_owned(), stream: INPUT_STREAM.to_owned(), schema: fingerprint(&Kind::schema(Kind::GENERATION)), term: 0 }
     }
 
     /// Of an output stream of records `R`.
@@ -80,6 +80,11 @@ impl Header {
 pub fn fingerprint(schema: &str) -> u64 {
     let hash = blake3::hash(schema.as_bytes());
     u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes"))
+}
+
+/// The generation of row kinds whose fingerprint `schema` is; none when it is none of this build's.
+fn generation(schema: u64) -> Option<u8> {
+    (1..=Kind::GENERATION).find(|generation| fingerprint(&Kind::schema(*generation)) == schema)
 }
 
 fn record_fingerprint<R: Record>() -> u64 {
@@ -137,6 +142,14 @@ pub enum LogError {
         path: PathBuf,
         /// The version it states.
         found: u16,
+    },
+    /// A row of a kind that came after the log was begun.
+    #[error("the log at {} was begun before there were rows of kind {kind}: begin a new log for them", dir.display())]
+    LaterKind {
+        /// The directory.
+        dir: PathBuf,
+        /// Name of the kind.
+        kind: &'static str,
     },
     /// The rows of the log have another shape than this build's.
     #[error("stream \"{stream}\" at {} was recorded with other row shapes (schema {found:016x}, this build has {expected:016x}): read it with the build that recorded it", dir.display())]

@@ -11,8 +11,8 @@ use super::index::Index;
 use super::layout::{Layout, Survey};
 use super::rows::{input_batch, record_rows};
 use super::segment::{Frames, Opened, Segment, Step};
-use super::writer::check_schema;
-use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, record_fingerprint};
+use super::writer::{check_input_schema, check_schema};
+use super::{Header, INPUT_STREAM, LogError, Torn, generation, record_fingerprint};
 use crate::input::{Epoch, Kind};
 use crate::row::{Column, DecodeError, Record};
 use std::io::ErrorKind;
@@ -107,7 +107,7 @@ impl BlockReader {
         let Opened::Segment(segment) = layout.open(1, None)? else { return Err(LogError::NoHeader { path: layout.path(1) }) };
         let segment = *segment;
         let header = segment.header.log.clone();
-        let known = header.stream == INPUT_STREAM && header.schema == fingerprint(&Kind::schema());
+        let known = header.stream == INPUT_STREAM && generation(header.schema).is_some();
         let shape = known.then_some(input_shape as Shape);
         let (unfenced, at_end, failed) = (true, false, false);
         Ok(Self { layout, header, segment, from: 0, handed: None, unfenced, torn: None, scratch: Vec::new(), shape, at_end, failed })
@@ -382,7 +382,7 @@ impl LogReader {
 
     fn of(dir: &Path, blocks: BlockReader) -> Result<Self, LogError> {
         check_stream(dir, &blocks.header, INPUT_STREAM)?;
-        check_schema(dir, &blocks.header, fingerprint(&Kind::schema()))?;
+        check_input_schema(dir, &blocks.header)?;
         Ok(Self { blocks })
     }
 

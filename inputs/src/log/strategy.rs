@@ -13,7 +13,7 @@ pub(crate) fn input() -> impl Strategy<Value = Input> {
 
 /// The row of a kind that belongs to a seed.
 pub(crate) fn row(kind: Kind, seed: u64) -> Input {
-    let schema = Kind::schema();
+    let schema = Kind::schema(Kind::GENERATION);
     let prefix = format!("{}={}{{", kind as u8, kind.name());
     let shape = schema.lines().find_map(|line| line.strip_prefix(&prefix)).expect("each kind has a line in the schema");
     let mut random = Random(seed);

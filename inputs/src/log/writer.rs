@@ -10,7 +10,7 @@ use super::frame::{EPOCH_ROWS, FrameHeader, MAGIC, RECORDS, SEGMENT_HEADER, Segm
 use super::index::{Index, SegmentIndex};
 use super::layout::Layout;
 use super::segment::{Opened, Segment, Step};
-use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, io_error, record_fingerprint, write_error};
+use super::{Header, INPUT_STREAM, LogError, Torn, fingerprint, generation, io_error, record_fingerprint, write_error};
 use crate::input::{Epoch, Input, Kind, MAX_EPOCH};
 use crate::row::Record;
 use std::fs::{self, File};
@@ -66,6 +66,8 @@ pub struct LogWriter {
     cut: Option<Torn>,
     index: Index,
     builder: Builder,
+    /// Of an input log: the generation of row kinds it was begun in.
+    generation: u8,
     _lock: WriteLock,
 }
 
@@ -136,6 +138,8 @@ impl LogWriter {
         let (dir, fence) = (layout.dir().to_owned(), layout.fence());
         // Before the first claim a header may name any term, as the logs of other programs of ours may.
         let header = if layout.newest() == 0 { header } else { Header { term: layout.newest(), ..header } };
+        // Any log may be begun, also one of rows that are not ours; nothing is appended to such a one.
+        let generation = generation(header.schema).unwrap_or(0);
         let base_epoch = fence.last_epoch.map_or(0, |last| last.saturating_add(1));
         let first = SegmentHeader { log: header.clone(), number, base_epoch, link: fence.link };
         let bytes = first.write()?;
@@ -161,6 +165,7 @@ impl LogWriter {
             cut,
             index,
             builder: Builder::default(),
+            generation,
             _lock: lock,
         })
     }
@@ -190,9 +195,7 @@ impl LogWriter {
         if let Some(expected) = expected {
             check_header(&dir, &header, expected)?;
         }
-        if header.stream == INPUT_STREAM {
-            check_schema(&dir, &header, fingerprint(&Kind::schema()))?;
-        }
+        let generation = if header.stream == INPUT_STREAM { check_input_schema(&dir, &header)? } else { 0 };
         if number == fenced {
             return Self::begin_segment(layout, lock, header, options, number + 1, cut);
         }
@@ -244,6 +247,7 @@ impl LogWriter {
             cut,
             index,
             builder,
+            generation,
             _lock: lock,
         })
     }
@@ -282,11 +286,14 @@ impl LogWriter {
     /// Appends an epoch of the input log; row `n` gets sequence `n`. An epoch without rows is an epoch too.
     ///
     /// # Errors
-    /// When the epoch does not come after the last one or is too large (the log is then as before), when this is no
-    /// input log, or when writing fails (the writer then takes no more).
+    /// When the epoch does not come after the last one, is too large or holds a kind of row that came after the log was begun
+    /// (the log is then as before), when this is no input log, or when writing fails (the writer then takes no more).
     pub fn append_epoch(&mut self, epoch: Epoch, rows: &[Input]) -> Result<(), LogError> {
         if self.header.stream != INPUT_STREAM {
             return Err(self.other_stream(INPUT_STREAM));
+        }
+        if let Some(row) = rows.iter().find(|row| row.kind().since() > self.generation) {
+            return Err(LogError::LaterKind { dir: self.dir.clone(), kind: row.kind().name() });
         }
         self.begin(epoch, rows.len())?;
         for (row, sequence) in rows.iter().zip(0i64..) {
@@ -433,6 +440,14 @@ pub(super) fn check_schema(dir: &Path, header: &Header, expected: u64) -> Result
     Err(LogError::Schema { dir: dir.to_owned(), stream: header.stream.clone(), found: header.schema, expected })
 }
 
+/// The generation of row kinds an input log was begun in; refuses one of rows this build does not know.
+pub(super) fn check_input_schema(dir: &Path, header: &Header) -> Result<u8, LogError> {
+    generation(header.schema).ok_or_else(|| {
+        let expected = fingerprint(&Kind::schema(Kind::GENERATION));
+        LogError::Schema { dir: dir.to_owned(), stream: header.stream.clone(), found: header.schema, expected }
+    })
+}
+
 /// Refuses a log of another region, stream or record.
 fn check_header(dir: &Path, header: &Header, expected: &Header) -> Result<(), LogError> {
     let dir = dir.to_owned();
@@ -442,7 +457,7 @@ fn check_header(dir: &Path, header: &Header, expected: &Header) -> Result<(), Lo
     if header.stream != expected.stream {
         return Err(LogError::Stream { dir, found: header.stream.clone(), expected: expected.stream.clone() });
     }
-    check_schema(&dir, header, expected.schema)
+    if header.stream == INPUT_STREAM { check_input_schema(&dir, header).map(|_| ()) } else { check_schema(&dir, header, expected.schema) }
 }
 
 /// Whether the one segment there is is the beginning of a header: all that an interrupted creation leaves.

@@ -106,6 +106,28 @@ fn a_log_reopened_after_each_epoch_has_the_bytes_of_a_straight_one() {
 }
 
 #[test]
+fn a_log_of_an_earlier_generation_is_read_and_goes_on_with_the_kinds_it_knows() {
+    // As the builds wrote it that knew these kinds.
+    const FIRST: u64 = 0xbf90_0db7_d69b_5e75;
+    assert_eq!(fingerprint(&Kind::schema(1)), FIRST, "kinds of a generation never change");
+    let dir = tempfile::tempdir().unwrap();
+    let early = Header { schema: FIRST, ..Header::input("north") };
+    LogWriter::create(dir.path(), early.clone(), SMALL).unwrap();
+    let mut writer = LogWriter::open_append(dir.path(), SMALL).unwrap();
+    let row = |kind| strategy::row(kind, 1);
+    writer.append_epoch(1, &[row(Kind::Bus), row(Kind::Measurement)]).unwrap();
+    let error = writer.append_epoch(2, &[row(Kind::Bus), row(Kind::NodeSwitch)]).unwrap_err();
+    assert!(error.to_string().contains("before there were rows of kind NodeSwitch"), "{error}");
+    writer.append_epoch(2, &[row(Kind::Switch)]).unwrap();
+    writer.close().unwrap();
+    // Who goes on with it may know more kinds.
+    LogWriter::open_term(dir.path(), 0, Header::input("north"), SMALL).unwrap().append_epoch(3, &[]).unwrap();
+    let found = inspect(dir.path()).unwrap();
+    assert_eq!((found.header, found.schema_known, found.epochs, found.rows), (early, Some(true), 3, 3));
+    assert_eq!(LogReader::open(dir.path()).unwrap().map(|batch| batch.unwrap().epoch).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[test]
 fn a_second_writer_is_refused_until_the_first_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     let writer = LogWriter::create(dir.path(), Header::input("north"), SMALL).unwrap();
