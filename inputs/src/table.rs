@@ -227,8 +227,13 @@ impl Row<'_> {
     /// When it is not a finite number, or beyond what a row may hold.
     pub fn quantity<T>(&self, column: usize, from: impl Fn(f64) -> Option<T>) -> Result<T, ParseError> {
         let value = self.number(column)?;
-        from(value).ok_or_else(|| self.error(column, format!("{value} is beyond what a row may hold")))
+        from(value).ok_or_else(|| self.error(column, format!("{} is beyond what a row may hold", number(value))))
     }
+}
+
+/// A number as a message shows it: without hundreds of zeros.
+pub(crate) fn number(value: f64) -> String {
+    if value.abs() < 1e16 { value.to_string() } else { format!("{value:e}") }
 }
 
 /// Text from a file as a message shows it: quoted, and cut when long.

@@ -285,7 +285,8 @@ fn print(path: &Path, before: &Solved, solved: &[Solved], case: &Case, top: usiz
 }
 
 pub(crate) fn run(arguments: &ContingencyArguments) -> Result<i32, Failed> {
-    let case = grid::read(&arguments.case)?.case;
+    // Islands without a source have nothing to lose; others get a reference bus where the file names none.
+    let (case, _) = grid::read(&arguments.case)?.case.energised();
     let rating = match arguments.rating {
         RatingChoice::Normal => Rating::Normal,
         RatingChoice::Long => Rating::LongTerm,

@@ -32,6 +32,18 @@ fn ring(rate: u32) -> String {
     )
 }
 
+#[test]
+fn a_file_without_a_reference_bus_gets_one_at_its_largest_unit() {
+    let dir = scratch();
+    let path = dir.path().join("ring.m");
+    std::fs::write(&path, ring(80)).expect("scratch can be written");
+    let stated = run(&[text(&path), "--json"]);
+    std::fs::write(&path, ring(80).replace("1 3 0 0 0 0", "1 2 0 0 0 0")).expect("scratch can be written");
+    let chosen = run(&[text(&path), "--json"]);
+    assert!(errors(&chosen).contains("no bus is a reference bus"), "{}", errors(&chosen));
+    assert_eq!(json(&stated)["outages"], json(&chosen)["outages"]);
+}
+
 // REQ: GRID-05, GRID-06, GRID-21
 #[test]
 fn outages_of_a_small_ring_are_told_as_they_can_be_worked_out_by_hand() {

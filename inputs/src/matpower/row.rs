@@ -3,7 +3,7 @@
 use super::text::{Matrix, Source};
 use crate::network_file::{RAD_PER_DEG, UNLIMITED};
 use crate::row::{Canonical, Real};
-use crate::table::ParseError;
+use crate::table::{ParseError, number};
 use crate::units::{MilliVoltAmperes, MilliWatts, to_fixed};
 
 /// What a matrix may look like: its columns' names, and the numbers of columns that occur.
@@ -86,7 +86,7 @@ impl Row<'_> {
 
     pub(super) fn quantity<T>(&self, column: usize, from: impl Fn(f64) -> Option<T>) -> Result<T, ParseError> {
         let value = self.finite(column)?;
-        from(value).ok_or_else(|| self.error(column, format!("{} {value} is beyond what a row may hold", self.name(column))))
+        from(value).ok_or_else(|| self.error(column, format!("{} {} is beyond what a row may hold", self.name(column), number(value))))
     }
 
     /// A power limit; `Inf` and what is beyond a row's range are unlimited.
