@@ -59,7 +59,7 @@ fn main() {
     for workers in [1, 2] {
         let engine = EngineConfig { workers, ..EngineConfig::default() };
         let config = ReplayConfig { log: dir.path().to_owned(), engine, ..ReplayConfig::default() };
-        let seconds = median(|| digests.push(replay(&config, &never, &mut ()).expect("the log can be replayed").digest));
+        let seconds = median(|| digests.push(replay(&config, &never, &mut ()).expect("the log can be replayed").summary.digest));
         let speed = print(&format!("replayed, {workers} worker(s)"), seconds);
         assert!(speed > 10.0, "the engine keeps up with ten regions like this one");
     }

@@ -23,6 +23,7 @@ pub mod replay;
 pub mod running;
 pub mod sequencer;
 pub mod simulate;
+pub mod summary;
 pub mod workload;
 
 /// Exit code of a run that did what was asked.

@@ -1,19 +1,19 @@
 //! Replay: a recorded log through the engine, to digests, an output log, and a comparison with an earlier one.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use gridflow_inputs::Epoch;
-use gridflow_inputs::log::{LogError, LogReader, Torn};
+use gridflow_inputs::log::{LogError, LogReader};
 use gridflow_operators::seal::Sealed;
 use serde::Serialize;
 
 use crate::clock::Stopwatch;
 use crate::engine::{self, EngineConfig, EngineError, Outlet};
-use crate::journal::{Difference, Journal, JournalError, StreamSummary};
-use crate::metrics::{Metrics, MetricsSummary};
+use crate::journal::{Difference, Journal, JournalError};
+use crate::metrics::Metrics;
+use crate::summary::Summary;
 
 /// What to replay and how.
 #[derive(Clone, Debug, Default)]
@@ -35,35 +35,9 @@ pub struct ReplayConfig {
 /// What a replay came to. Serialised, this is what `--json` prints.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReplaySummary {
-    /// Name of the region.
-    pub region: String,
-    /// Input rows without ticks.
-    pub rows: u64,
-    /// Epochs.
-    pub epochs: u64,
-    /// First epoch.
-    pub first_epoch: Option<Epoch>,
-    /// Last epoch.
-    pub last_epoch: Option<Epoch>,
-    /// Digest of all streams.
-    pub digest: String,
-    /// Each stream.
-    pub streams: BTreeMap<String, StreamSummary>,
-    /// Build and kind of machine the bits are promised for.
-    pub fingerprint: String,
-    /// Worker threads of this process.
-    pub workers: usize,
-    /// Wall time.
-    pub seconds: f64,
-    /// Whether Ctrl-C stopped it before the end.
-    pub interrupted: bool,
-    /// What the engine tells of itself.
+    /// What any run tells.
     #[serde(flatten)]
-    pub metrics: MetricsSummary,
-    /// Bytes of state by operator at the end.
-    pub state_bytes: BTreeMap<String, u64>,
-    /// The torn end of the log, if it is torn.
-    pub torn: Option<Torn>,
+    pub summary: Summary,
     /// Whether the outputs agree with those given to compare with; absent when none were given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified: Option<bool>,
@@ -160,22 +134,22 @@ pub fn replay(config: &ReplayConfig, stop: &AtomicBool, watch: &mut dyn Watch) -
         return Err(ReplayError::Empty { log: config.log.clone() });
     }
     let torn = reader.into_inner().expect("one reader").torn().cloned();
-    Ok(ReplaySummary {
+    let (first_epoch, last_epoch) = totals.span.unzip();
+    let summary = Summary {
         region,
         rows: totals.rows,
         epochs: totals.epochs,
-        first_epoch: totals.span.map(|(first, _)| first),
-        last_epoch: totals.span.map(|(_, last)| last),
+        first_epoch,
+        last_epoch,
         digest: kept.digests.digest,
         streams: kept.digests.streams,
         fingerprint: kept.digests.fingerprint,
         workers: config.engine.workers,
         seconds: stopwatch.elapsed().as_secs_f64(),
         interrupted: report.interrupted,
+        torn,
         metrics: metrics.summary(totals.rows),
         state_bytes: report.state_bytes,
-        torn,
-        verified: verify.map(|_| kept.difference.is_none()),
-        difference: kept.difference,
-    })
+    };
+    Ok(ReplaySummary { summary, verified: verify.map(|_| kept.difference.is_none()), difference: kept.difference })
 }

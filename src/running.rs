@@ -6,7 +6,6 @@
 //! until it leads. Outputs are the same bytes as those of a run that never stopped: operator states are loaded, the log
 //! is read from behind the checkpoint, and what is made again is compared with what is there and not appended.
 
-use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,18 +16,19 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use gridflow_inputs::Epoch;
 use gridflow_inputs::log::inbox::InboxError;
-use gridflow_inputs::log::{EpochBatch, LogError, LogReader, Terms, Torn};
+use gridflow_inputs::log::{EpochBatch, LogError, LogReader, Terms};
 use serde::Serialize;
 
 use crate::checkpoint::{self, CheckpointError, Part, Unusable};
 use crate::clock::Stopwatch;
 use crate::engine::{self, EngineConfig, EngineError, Resume, Totals};
 use crate::follower::Follower;
-use crate::journal::{Difference, Journal, JournalError, StreamSummary};
+use crate::journal::{Difference, Journal, JournalError};
 use crate::keeper::{Failure, Finished, Keeper, Role, Setting, Writer};
 use crate::leadership::{Cause, Leadership};
-use crate::metrics::{Metrics, MetricsSummary};
+use crate::metrics::Metrics;
 use crate::replay::Watch;
+use crate::summary::Summary;
 
 /// Directory of the output log in a state directory.
 pub const OUT: &str = "out";
@@ -61,24 +61,9 @@ pub struct RunConfig {
 /// What a run came to. Serialised, this is what `--json` prints.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunSummary {
-    /// Name of the region.
-    pub region: String,
-    /// Input rows without ticks, over all restarts.
-    pub rows: u64,
-    /// Epochs, over all restarts.
-    pub epochs: u64,
-    /// First epoch.
-    pub first_epoch: Option<Epoch>,
-    /// Last epoch.
-    pub last_epoch: Option<Epoch>,
-    /// Digest of all streams since the first epoch, over all restarts.
-    pub digest: String,
-    /// Each stream.
-    pub streams: BTreeMap<String, StreamSummary>,
-    /// Build and kind of machine the bits are promised for.
-    pub fingerprint: String,
-    /// Worker threads of this process.
-    pub workers: usize,
+    /// What any run tells; nothing of its streams when it only helped.
+    #[serde(flatten)]
+    pub summary: Summary,
     /// Epoch of the checkpoint it went on from.
     pub resumed_from: Option<Epoch>,
     /// Checkpoints that were passed over, and why.
@@ -99,17 +84,6 @@ pub struct RunSummary {
     pub checkpoints: u64,
     /// Bytes of the newest of them.
     pub checkpoint_bytes: u64,
-    /// Wall time.
-    pub seconds: f64,
-    /// Whether Ctrl-C stopped it.
-    pub interrupted: bool,
-    /// The torn end of the log, if it is torn.
-    pub torn: Option<Torn>,
-    /// What the engine tells of itself, of this start.
-    #[serde(flatten)]
-    pub metrics: MetricsSummary,
-    /// Bytes of state by operator at the end.
-    pub state_bytes: BTreeMap<String, u64>,
 }
 
 /// Why a run failed.
@@ -298,7 +272,7 @@ pub fn run(config: &RunConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Resu
     };
     let Finished { role, took_over, compared, first_sealed } = kept;
     let totals = report.as_ref().map(|report| report.totals).unwrap_or_default();
-    let last_epoch = totals.span.map(|(_, last)| last);
+    let (first_epoch, last_epoch) = totals.span.unzip();
     let leads = matches!(role, Role::Leads(_));
     // Of a run that failed there is nothing to state; what was sealed is kept all the same.
     let report = report?;
@@ -310,16 +284,24 @@ pub fn run(config: &RunConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Resu
     let (digest, streams) = digests.map(|digests| (digests.digest, digests.streams)).unwrap_or_default();
     let start = fed.into_inner().expect("a time is a time").unwrap_or_else(|| stopwatch.elapsed());
     let torn = reader.into_inner().expect("one reader").torn().cloned();
-    Ok(RunSummary {
+    let summary = Summary {
         region,
         rows: totals.rows,
         epochs: totals.epochs,
-        first_epoch: totals.span.map(|(first, _)| first),
+        first_epoch,
         last_epoch,
         digest,
         streams,
         fingerprint: crate::journal::fingerprint(),
         workers: engine.workers.max(1),
+        seconds: stopwatch.elapsed().as_secs_f64(),
+        interrupted: report.interrupted || (!config.until_end && stop.load(Ordering::Relaxed)),
+        torn,
+        metrics: metrics.summary(totals.rows - before.rows),
+        state_bytes: report.state_bytes,
+    };
+    Ok(RunSummary {
+        summary,
         resumed_from,
         unusable_checkpoints,
         start_seconds: start.as_secs_f64(),
@@ -330,11 +312,6 @@ pub fn run(config: &RunConfig, stop: &AtomicBool, watch: &mut dyn Watch) -> Resu
         compared,
         checkpoints: writer.written(),
         checkpoint_bytes: writer.newest_bytes(),
-        seconds: stopwatch.elapsed().as_secs_f64(),
-        interrupted: report.interrupted || (!config.until_end && stop.load(Ordering::Relaxed)),
-        torn,
-        metrics: metrics.summary(totals.rows - before.rows),
-        state_bytes: report.state_bytes,
     })
 }
 

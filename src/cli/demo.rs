@@ -81,14 +81,19 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<i32, Failed> {
         report::json(&summary);
     } else {
         tell(&story, &dir);
-        say!("Replayed with {} workers in {:.1} s; digest {}", summary.workers, summary.seconds, &summary.digest[..16]);
+        say!(
+            "Replayed with {} workers in {:.1} s; digest {}",
+            summary.summary.workers,
+            summary.summary.seconds,
+            &summary.summary.digest[..16]
+        );
         say!("");
         say!("What to try next (the digest is the same for any number of workers):");
         say!("  gridflow replay {} --workers 1", dir.display());
         say!("  gridflow inspect {}", dir.display());
         say!("  gridflow simulate --help");
     }
-    Ok(if summary.interrupted { EXIT_INTERRUPTED } else { EXIT_DONE })
+    Ok(if summary.summary.interrupted { EXIT_INTERRUPTED } else { EXIT_DONE })
 }
 
 fn tell(story: &Story, dir: &Path) {

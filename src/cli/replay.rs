@@ -95,7 +95,7 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<i32, Failed> {
     } else {
         report::replay(&summary);
     }
-    Ok(match (&summary.difference, summary.interrupted) {
+    Ok(match (&summary.difference, summary.summary.interrupted) {
         (Some(_), _) => EXIT_VERIFICATION,
         (None, true) => EXIT_INTERRUPTED,
         (None, false) => EXIT_DONE,

@@ -53,6 +53,7 @@ pub(crate) fn json(value: &impl serde::Serialize) {
 
 /// Prints a replay for reading.
 pub(crate) fn replay(summary: &ReplaySummary) {
+    let ReplaySummary { summary, verified, difference } = summary;
     say!(
         "region {}: {} rows in {} epochs, {} workers, {:.1} s",
         summary.region,
@@ -73,7 +74,7 @@ pub(crate) fn replay(summary: &ReplaySummary) {
             torn.offset
         );
     }
-    match (&summary.difference, summary.verified) {
+    match (difference, verified) {
         (Some(first), _) => {
             say!("DIFFERS first at epoch {}, stream {}, row {}", first.epoch, first.stream, first.row);
             say!("  expected {}", first.expected.as_deref().unwrap_or("nothing"));
@@ -88,7 +89,8 @@ pub(crate) fn replay(summary: &ReplaySummary) {
 }
 
 /// Prints a run for reading.
-pub(crate) fn run(summary: &RunSummary) {
+pub(crate) fn run(run: &RunSummary) {
+    let summary = &run.summary;
     say!(
         "region {}: {} rows in {} epochs since the first start, {} workers, {:.1} s",
         summary.region,
@@ -97,23 +99,23 @@ pub(crate) fn run(summary: &RunSummary) {
         summary.workers,
         summary.seconds
     );
-    match summary.resumed_from {
-        Some(epoch) => say!("went on behind epoch {epoch}, after {:.2} s", summary.start_seconds),
+    match run.resumed_from {
+        Some(epoch) => say!("went on behind epoch {epoch}, after {:.2} s", run.start_seconds),
         None => say!("started with the log's first epoch"),
     }
-    match (summary.term, summary.took_over) {
+    match (run.term, run.took_over) {
         (Some(term), Some(cause)) => {
             say!("took over in term {term}: {}", if cause == Cause::Order { "the log ordered it" } else { "the leader's lease lapsed" })
         }
         (Some(term), None) if term > 0 => say!("led in term {term}"),
-        (None, _) => say!("followed: {} epochs of streams equal to the leader's", grouped(summary.compared)),
+        (None, _) => say!("followed: {} epochs of streams equal to the leader's", grouped(run.compared)),
         _ => {}
     }
-    if summary.handed_over {
+    if run.handed_over {
         say!("handed over, as the log ordered");
     }
     streams(&summary.streams);
-    say!("checkpoints {}, the newest {} bytes", grouped(summary.checkpoints), grouped(summary.checkpoint_bytes));
+    say!("checkpoints {}, the newest {} bytes", grouped(run.checkpoints), grouped(run.checkpoint_bytes));
     metrics(&summary.metrics);
     say!("digest {}", summary.digest);
     say!("fingerprint {}", summary.fingerprint);

@@ -83,7 +83,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<i32, Failed> {
     } else {
         report::run(&summary);
     }
-    Ok(if summary.interrupted { EXIT_INTERRUPTED } else { EXIT_DONE })
+    Ok(if summary.summary.interrupted { EXIT_INTERRUPTED } else { EXIT_DONE })
 }
 
 /// The exit code an error asks for.

@@ -76,8 +76,8 @@ fn a_region_without_a_source_says_so_and_goes_on() {
     let (log, out) = (dir.path().join("dead-log"), dir.path().join("dead"));
     write_log(&log, &all);
     let summary = replay_into(&log, &out, workers(1));
-    assert_eq!(summary.epochs, 61);
-    assert_eq!(summary.streams["estimate"].rows, 0);
+    assert_eq!(summary.summary.epochs, 61);
+    assert_eq!(summary.summary.streams["estimate"].rows, 0);
     let alarms = state(&changelog(&out, Stream::Alarm));
     assert_eq!(
         alarms.keys().filter(|row| matches!(row, Output::Alarm(row) if row.kind == gridflow_operators::decision::AlarmKind::Dead)).count(),

@@ -80,9 +80,9 @@ fn gaps(out: &Path) -> BTreeMap<(Epoch, SourceId), [i64; 5]> {
 
 /// State of every operator stays within a twentieth of what it was, and a few rows.
 fn assert_no_larger(found: &ReplaySummary, plain: &ReplaySummary) {
-    assert!(found.state_bytes.contains_key("Telemetry") && plain.state_bytes.len() == found.state_bytes.len());
-    for (operator, bytes) in &found.state_bytes {
-        let before = plain.state_bytes[operator];
+    assert!(found.summary.state_bytes.contains_key("Telemetry") && plain.summary.state_bytes.len() == found.summary.state_bytes.len());
+    for (operator, bytes) in &found.summary.state_bytes {
+        let before = plain.summary.state_bytes[operator];
         assert!(*bytes <= before + before / 20 + 8_192, "{operator} holds {bytes} bytes, without the disturbance {before}");
     }
 }
@@ -167,7 +167,7 @@ fn a_gap_of_three_years_between_two_epochs_is_passed_at_once() {
     let watch = Stopwatch::start();
     let (found, out) = replayed(dir.path(), "years-later", &years_later);
     let seconds = watch.elapsed().as_secs_f64();
-    assert!(seconds < 30.0 + 5.0 * plain.seconds, "{seconds} s, and {} s without the gap", plain.seconds);
+    assert!(seconds < 30.0 + 5.0 * plain.summary.seconds, "{seconds} s, and {} s without the gap", plain.summary.seconds);
     assert_no_larger(&found, &plain);
 
     // The stated windows of all lengths that began before the gap are final at the first epoch behind it.
@@ -190,7 +190,7 @@ fn a_gap_of_three_years_between_two_epochs_is_passed_at_once() {
     let late = |row: &Output| matches!(row, Output::Late(row) if row.sensor == correction.sensor && row.event_ms == correction.event_ms);
     assert!(changelog(&out, Stream::Late)[&years_later[middle + 10].0].iter().any(|(row, _)| late(row)));
     // The gap is no reason to say more than once what is to be said: nothing is made up for the years between.
-    let rows = |summary: &ReplaySummary| summary.streams.values().map(|stream| stream.rows).sum::<u64>();
+    let rows = |summary: &ReplaySummary| summary.summary.streams.values().map(|stream| stream.rows).sum::<u64>();
     assert!(rows(&found) < 3 * rows(&plain), "{} rows, and {} without the gap", rows(&found), rows(&plain));
     // Answers that were under way take effect when they were due, within a minute; then there is silence.
     let between = all[middle].0 + 60_000..behind;
@@ -224,7 +224,7 @@ fn a_flood_of_readings_of_unknown_sensors_is_counted_and_kept_nowhere() {
         gaps(&out).into_iter().filter(|((_, source), _)| *source == SourceId(0)).map(|(_, counts)| counts).collect();
     assert_eq!(of_nobody, vec![[FLOOD / 40, 0, FLOOD / 40, 0, 0]; 40]);
     assert_no_larger(&found, &plain);
-    assert_eq!(found.streams["rejected"].rows, plain.streams["rejected"].rows + FLOOD as u64);
+    assert_eq!(found.summary.streams["rejected"].rows, plain.summary.streams["rejected"].rows + FLOOD as u64);
     let unknown_rows = changelog(&out, Stream::Rejected)
         .into_values()
         .flatten()

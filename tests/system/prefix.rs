@@ -40,6 +40,6 @@ fn a_torn_log_replays_up_to_its_last_complete_epoch_and_says_so() {
     let bytes = std::fs::read(&segment).expect("the segment is there");
     std::fs::write(&segment, &bytes[..bytes.len() - 3]).expect("it can be cut");
     let summary = replay_into(&log, &dir.path().join("out"), workers(1));
-    assert_eq!(summary.epochs, 120);
-    assert!(summary.torn.is_some_and(|torn| torn.bytes > 0));
+    assert_eq!(summary.summary.epochs, 120);
+    assert!(summary.summary.torn.is_some_and(|torn| torn.bytes > 0));
 }

@@ -91,7 +91,7 @@ fn ten_minutes_of_case118_are_estimated_near_the_truth_and_decided() {
     let (log, out) = (dir.path().join("log"), dir.path().join("out"));
     record_file(&data.join("matpower/pglib_opf_case118_ieee.m"), None, 10, &log);
     let summary = replay_into(&log, &out, workers(2));
-    assert_eq!(summary.epochs, 601);
+    assert_eq!(summary.summary.epochs, 601);
     assert_decided(&out, 10);
     let error = voltage_error(&log, &out);
     assert!(error <= 0.01, "voltage error {error} per unit");
@@ -116,7 +116,7 @@ fn a_day_of_rts_gmlc_is_decided_throughout() {
     let (log, out) = (dir.path().join("log"), dir.path().join("out"));
     record_file(&data.join("rts-gmlc/source"), Some(&data.join("rts-gmlc/timeseries")), 24 * 60, &log);
     let summary = replay_into(&log, &out, workers(2));
-    assert_eq!(summary.epochs, 86_401);
+    assert_eq!(summary.summary.epochs, 86_401);
     assert_decided(&out, 24 * 60);
     let error = voltage_error(&log, &out);
     assert!(error <= 0.01, "voltage error {error} per unit");

@@ -51,7 +51,7 @@ fn kill_at_random(kills: usize, seed: u64) {
     let dir = scratch();
     let (log, straight) = (dir.path().join("log"), dir.path().join("straight"));
     record_demo(&log, 16, 7);
-    let digest = replay_into(&log, &straight, workers(1)).digest;
+    let digest = replay_into(&log, &straight, workers(1)).summary.digest;
     let mut random = seed;
     let mut next = |below: u64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -104,7 +104,7 @@ fn a_run_that_dies_between_two_steps_goes_on_as_if_it_had_not() {
     let dir = scratch();
     let (log, straight) = (dir.path().join("log"), dir.path().join("straight"));
     record_demo(&log, 8, 7);
-    let digest = replay_into(&log, &straight, workers(1)).digest;
+    let digest = replay_into(&log, &straight, workers(1)).summary.digest;
     for (place, counts) in [
         ("output-torn", [1, 700]),
         ("output-appended", [300, 1_200]),

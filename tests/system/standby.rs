@@ -84,7 +84,7 @@ impl Region {
         let output = self.run("last", &["--until-end"]).wait_with_output().expect("it was started");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let straight = self.dir.path().join("straight");
-        let digest = replay_into(&self.log(), &straight, workers(1)).digest;
+        let digest = replay_into(&self.log(), &straight, workers(1)).summary.digest;
         for stream in Stream::ALL {
             assert_eq!(changelog(&straight, *stream), changelog(&self.state().join("out"), *stream), "{}", stream.name());
         }
