@@ -2,9 +2,10 @@
 //! operator alone, and through the dataflow with the join that brings 70,000 readings to their islands. Beside them two
 //! floors: labelling all buses by union-find, bare, and drawing everything anew and comparing, as the operator once did.
 //!
-//! `cargo bench --bench islands`. Breakers are drawn at random, at most some two hundred stand open at once. Fails when
-//! the 99th percentile of the operator exceeds 5 ms, or when it tells anything but the full redraw. The dearest move, of
-//! the bus that names an island, is shown apart.
+//! `cargo bench --bench islands`. Breakers are drawn at random, at most some two hundred stand open at once; then each
+//! breaker there is, of branches and of units, opens and closes by itself. Fails when the dearest of those takes more than
+//! 1 ms (the least of three times counts, as the machine may be busy otherwise), or when the operator tells anything but the
+//! full redraw.
 
 #![allow(clippy::print_stdout, reason = "its purpose")]
 
@@ -25,9 +26,9 @@ use gridflow_operators::islands::{IslandInput, IslandOutput, Islands, Work, isla
 use gridflow_operators::sealed::Logic;
 use gridflow_operators::state::{Registry, State};
 use gridflow_operators::telemetry::Reading;
-use islands_network::{Dice, at, meshed, status};
+use islands_network::{Dice, at, meshed, status, switch};
 use islands_redraw::Redraw;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Input as _, Probe};
@@ -37,7 +38,7 @@ const FLIPS: usize = 20_000;
 const REDRAWS: usize = 60;
 const THROUGH_DATAFLOW: usize = 1_000;
 const READINGS: usize = 70_000;
-const LIMIT_SECONDS: f64 = 0.005;
+const LIMIT_SECONDS: f64 = 0.001;
 
 /// Moves of breakers, one an epoch of a second.
 fn moves(network: &[Input], count: usize) -> Vec<(Epoch, Input)> {
@@ -165,13 +166,57 @@ fn measure(name: &str, network: &[Input]) {
         loading * 1e3
     );
     assert!(loaded.save() == saved, "a loaded state is the one that was saved");
-    worst(network);
+    let dearest = every_switch(network);
+    lowest(network);
     through_dataflow(network, &moves[..THROUGH_DATAFLOW]);
     assert!(p99 <= LIMIT_SECONDS, "the move of a breaker takes {:.2} ms at the 99th percentile", p99 * 1e3);
+    assert!(dearest <= LIMIT_SECONDS, "the dearest move of a breaker takes {:.2} ms", dearest * 1e3);
 }
 
-/// The dearest there is: the lowest bus leaves its island and comes back, and every other bus of it is renamed.
-fn worst(network: &[Input]) {
+/// Opens and closes every breaker, of branches and of units, one at a time; gives the seconds of the dearest.
+fn every_switch(network: &[Input]) -> f64 {
+    let breakers = network.iter().filter_map(|row| if let Input::Switch(row) = row { Some((row.equipment, row.id.0)) } else { None });
+    let (mut breakers, mut rows): (Vec<_>, Vec<Input>) = (breakers.collect(), network.to_vec());
+    let known: BTreeSet<u32> = breakers.iter().map(|(_, id)| *id).collect();
+    let has_breaker = |unit: u32| {
+        network.iter().any(|row| matches!(row, Input::Switch(row) if (row.equipment, row.equipment_id) == (EquipmentKind::Generator, unit)))
+    };
+    let units = network.iter().filter_map(|row| if let Input::Generator(row) = row { Some(row.id.0) } else { None });
+    for (id, unit) in (known.last().map_or(1, |last| last + 1)..).zip(units.filter(|unit| !has_breaker(*unit))) {
+        breakers.push((EquipmentKind::Generator, id));
+        rows.push(switch(id, EquipmentKind::Generator, unit, true, 0));
+    }
+    let (mut state, mut out) = (Islands::default(), Vec::new());
+    state.epoch(0, &mut at(0, rows), &mut out);
+    let mut now = 0;
+    let mut dearest = 0.0f64;
+    for (what, equipment) in
+        [("every branch, open and closed", EquipmentKind::Branch), ("every unit, open and closed", EquipmentKind::Generator)]
+    {
+        let (mut seconds, mut touched) = (Vec::new(), Vec::new());
+        for (_, id) in breakers.iter().filter(|(of, _)| *of == equipment) {
+            let mut least = [f64::INFINITY; 2];
+            for turn in 0..6 {
+                now += 1;
+                out.clear();
+                let mut rows = at(now, [status(*id, now as i64, turn % 2 == 1).into()]);
+                let before = state.work();
+                let took = timed(|| state.epoch(now, &mut rows, &mut out));
+                least[turn % 2] = least[turn % 2].min(took);
+                touched.push(state.work().since(&before).touched());
+            }
+            seconds.extend(least);
+        }
+        print(what, seconds.clone());
+        let [median, p99, most] = percentiles(touched);
+        println!("  {:<44} p50 {median:>9}     p99 {p99:>9}     max {most:>9}", "  records touched");
+        dearest = seconds.into_iter().fold(dearest, f64::max);
+    }
+    dearest
+}
+
+/// The lowest bus leaves its island and comes back.
+fn lowest(network: &[Input]) {
     let lowest = network.iter().filter_map(|row| if let Input::Bus(row) = row { Some(row.id) } else { None }).min();
     let around = |row: &Input| match row {
         Input::Branch(row) if Some(row.from) == lowest || Some(row.to) == lowest => Some(row.id.0),

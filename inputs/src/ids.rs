@@ -41,7 +41,7 @@ id! {
     ZoneId;
     /// A feeder; a bus number unless assignments are given.
     FeederId;
-    /// An island: buses connected by branches in service; the lowest bus number in it.
+    /// An island: buses connected by branches in service. Numbered from 1 up; the number stays with most of its buses.
     IslandId;
     /// A measuring point.
     SensorId;

@@ -2,12 +2,13 @@
 //!
 //! One operator keeps the newest valid version of every network row and the state of every switch (`inventory`), the
 //! connected parts of the network (`graph`) and what was told of every piece of equipment (`board`). A change costs
-//! work in proportion to what it changes, and the work is counted. An island is named by its lowest bus; its reference
-//! bus is that of its largest source, ties by lowest bus.
+//! work in proportion to what it changes, and the work is counted. An island keeps its number as long as it holds most of
+//! its former buses (`names`); its reference bus is that of its largest source, ties by lowest bus.
 
 mod board;
 mod graph;
 mod inventory;
+mod names;
 
 use gridflow_inputs::ids::{BusId, IslandId, SourceId};
 use gridflow_inputs::input::Kind;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::decision::{Output, Rejected};
 use crate::sealed::{Clock, Logic, Rows, sealed};
 use crate::state::{Registry, State, StateError, decode, encode};
-use board::{Board, Times};
+use board::{Board, History};
 use inventory::{Inventory, Renewed, SavedInventory};
 
 /// A piece of equipment, or whatever a sensor can sit at.
@@ -68,8 +69,9 @@ pub enum IslandOutput {
 ///   equipment of that side;
 /// * two islands joined: the buses and equipment of the one with fewer buses.
 ///
-/// Where an island gets another name, gains its first source or loses its last, all its equipment besides: as islands
-/// are named by their lowest bus, that can be the larger side, and every one of those rows changes.
+/// Names stay with the larger side, so that it is not touched; where the side that was moved has more buses than the one
+/// sooner seen, the buses and equipment of that one besides. Where an island gains its first source or loses its last, all
+/// its equipment: every one of those rows changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
     /// Steps of searches: a link or a bus looked at.
@@ -116,16 +118,16 @@ impl Islands {
     }
 }
 
-/// What is remembered: rows, and times that no row says. Everything else follows from them.
+/// What is remembered: rows, and the names and times that no row says. Everything else follows from them.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     inventory: SavedInventory,
-    times: Times,
+    history: History,
 }
 
 impl State for Islands {
     fn save(&self) -> Vec<u8> {
-        encode(&Saved { inventory: self.inventory.save(), times: self.board.times() })
+        encode(&Saved { inventory: self.inventory.save(), history: self.board.history() })
     }
 
     fn load(&mut self, saved: &[u8], mine: &dyn Fn(u64) -> bool) -> Result<(), StateError> {
@@ -135,7 +137,7 @@ impl State for Islands {
             return Ok(());
         }
         self.inventory.load(saved.inventory)?;
-        if !self.board.restore(self.inventory.all(), saved.times) {
+        if !self.board.restore(self.inventory.all().collect(), saved.history) {
             return Err(StateError::new("islands are not those of the network"));
         }
         Ok(())

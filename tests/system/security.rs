@@ -69,7 +69,7 @@ fn the_epoch_of_a_switch_has_its_islands_and_what_they_would_not_bear() {
     let island = |row: &Output| {
         if let Output::Topology(row) = row { (row.id == 8 && row.equipment == EquipmentKind::Bus).then_some(row.island) } else { None }
     };
-    assert_eq!(at(&topology, opened).iter().find_map(island), Some(Some(IslandId(8))), "the new island, in the same epoch");
+    assert_eq!(at(&topology, opened).iter().find_map(island), Some(Some(IslandId(2))), "the new island, in the same epoch");
 
     let before = at(&view, opened - 1);
     let names_branch = |row: &&Contingency| (row.equipment, row.id) == (EquipmentKind::Branch, branch.0);

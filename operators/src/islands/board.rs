@@ -55,9 +55,11 @@ struct Hung {
     sources: BTreeSet<(i64, u32)>,
 }
 
-/// Times that the rows of the network do not say.
+/// Names and times that the rows of the network do not say.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Times {
+pub(super) struct History {
+    /// The lowest bus of each island.
+    names: BTreeMap<IslandId, BusId>,
     /// Since when each island is as it is.
     islands: BTreeMap<IslandId, i64>,
     /// Since when each dead bus is dead.
@@ -100,7 +102,7 @@ impl Board {
             looked_at.extend(&self.hung[node as usize].items);
         }
         for (part, before, now) in settled.parts {
-            names.extend([before.name, now.name].into_iter().flatten().map(|bus| IslandId(bus.0)));
+            names.extend([before.name, now.name].into_iter().flatten());
             // Of a part that was not there before, every bus has moved.
             if before.name.is_some() && (before.name, before.reference.is_some()) != (now.name, now.reference.is_some()) {
                 let hung = &self.hung;
@@ -214,7 +216,7 @@ impl Board {
         let Some(part) = part else { return Told::default() };
         let face = self.graph.face(part);
         let reference = item.place.0 == EquipmentKind::Bus && face.reference == Some(BusId(item.place.1));
-        Told { island: face.name.map(|bus| IslandId(bus.0)), energised: face.reference.is_some(), reference }
+        Told { island: face.name, energised: face.reference.is_some(), reference }
     }
 
     /// Of the equipment looked at, what belongs elsewhere or otherwise than told: place, before, now.
@@ -298,8 +300,7 @@ impl Board {
 
     /// Reference bus of the island of this name, when there is one with a source.
     fn reference(&self, island: IslandId) -> Option<BusId> {
-        let face = self.graph.face(self.graph.part(*self.nodes.get(&BusId(island.0))?)?);
-        face.reference.filter(|_| face.name == Some(BusId(island.0)))
+        self.graph.face(self.graph.named(island)?).reference
     }
 }
 
@@ -312,19 +313,26 @@ impl Board {
         out.extend(self.islands.iter().map(|(island, row)| IslandOutput::Island(*island, *row, 1)));
     }
 
-    /// The times that rows do not say.
-    pub(super) fn times(&self) -> Times {
+    /// What rows do not say.
+    pub(super) fn history(&self) -> History {
         let islands = self.islands.iter().map(|(island, row)| (*island, row.changed_ms)).collect();
-        Times { islands, dead: self.dead.clone() }
+        History { names: self.graph.names().collect(), islands, dead: self.dead.clone() }
     }
 
-    /// Draws everything from scratch, as told at the `times` remembered; false when they are of another network.
-    pub(super) fn restore(&mut self, standing: impl Iterator<Item = (Place, Standing)>, times: Times) -> bool {
-        self.graph.lose();
-        self.update(0, standing, std::iter::empty(), &mut Vec::new());
-        let fits = self.islands.keys().eq(times.islands.keys()) && self.dead.keys().eq(times.dead.keys());
-        self.islands.values_mut().zip(times.islands.into_values()).for_each(|(row, changed_ms)| row.changed_ms = changed_ms);
-        self.dead = times.dead;
+    /// Draws everything from scratch, as `history` has it; false when that is of another network.
+    pub(super) fn restore(&mut self, standing: Vec<(Place, Standing)>, history: History) -> bool {
+        // Numbers are given in turn: there was never one beyond the number of buses.
+        let buses = standing.iter().filter(|(place, _)| place.0 == EquipmentKind::Bus).count();
+        if history.names.keys().any(|name| name.0 == 0 || name.0 as usize > buses) {
+            return false;
+        }
+        let names: Vec<(IslandId, Node)> = history.names.iter().map(|(name, bus)| (*name, self.node(*bus))).collect();
+        self.graph.lose(names.into_iter());
+        self.update(0, standing.into_iter(), std::iter::empty(), &mut Vec::new());
+        let fits = self.graph.names().eq(history.names) && self.islands.keys().eq(history.islands.keys());
+        let fits = fits && self.dead.keys().eq(history.dead.keys());
+        self.islands.values_mut().zip(history.islands.into_values()).for_each(|(row, changed_ms)| row.changed_ms = changed_ms);
+        self.dead = history.dead;
         fits
     }
 }

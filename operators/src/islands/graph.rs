@@ -7,10 +7,12 @@
 //! and two buses are in one part exactly when links connect them.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::collections::btree_set::Iter;
+use std::collections::{BTreeMap, BTreeSet};
 
-use gridflow_inputs::ids::BusId;
+use gridflow_inputs::ids::{BusId, IslandId};
+
+use super::names::{Names, Present};
 
 /// A bus by the order in which it was first named.
 pub(super) type Node = u32;
@@ -31,8 +33,8 @@ struct Bus {
 /// What a part is called and supplied by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Face {
-    /// Its lowest bus.
-    pub(super) name: Option<BusId>,
+    /// Its name; `None` of a part that was not there.
+    pub(super) name: Option<IslandId>,
     /// Bus of its largest source, ties lowest bus.
     pub(super) reference: Option<BusId>,
 }
@@ -49,7 +51,7 @@ struct Part {
 /// What settling found.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
-    /// Buses that went from one part to another, into service or out of it; some more than once.
+    /// Buses that went from one part to another, into service or out of it.
     pub(super) moved: Vec<Node>,
     /// Parts that are called or supplied otherwise than before: part, before, now.
     pub(super) parts: Vec<(u32, Face, Face)>,
@@ -65,7 +67,9 @@ pub(super) struct Graph {
     parts: Vec<Part>,
     free: Vec<u32>,
     stale: Vec<u32>,
-    moved: Vec<Node>,
+    names: Names,
+    /// Buses moved since last settled, with the island they were in; of several entries of a bus the first is true.
+    moved: Vec<(Node, Option<IslandId>)>,
     /// Steps of searches and buses moved since last settled.
     spent: u64,
     /// More was spent than labelling everything costs: parts are unknown until settled.
@@ -102,6 +106,16 @@ impl Graph {
         self.parts[part as usize].face
     }
 
+    /// The part of this name, as last settled.
+    pub(super) fn named(&self, name: IslandId) -> Option<u32> {
+        self.names.part(name)
+    }
+
+    /// All names, with the lowest bus of each island.
+    pub(super) fn names(&self) -> impl Iterator<Item = (IslandId, BusId)> {
+        self.names.all().filter_map(|(name, part)| Some((name, self.parts[part as usize].members.first()?.0)))
+    }
+
     /// Buses of a part, ascending.
     pub(super) fn members(&self, part: u32) -> impl Iterator<Item = Node> + '_ {
         self.parts[part as usize].members.iter().map(|(_, node)| *node)
@@ -132,8 +146,8 @@ impl Graph {
     pub(super) fn remove(&mut self, node: Node) {
         debug_assert!(self.buses[node as usize].links.is_empty(), "a bus goes after its links");
         if self.lost {
-            self.buses[node as usize].part = NONE;
-            self.moved.push(node);
+            let part = std::mem::replace(&mut self.buses[node as usize].part, NONE);
+            self.moved.push((node, self.parts[part as usize].face.name));
         } else {
             self.take(node);
         }
@@ -160,7 +174,7 @@ impl Graph {
         for (_, node) in &gone.members {
             self.buses[*node as usize].part = into;
         }
-        self.count_moved(gone.members.iter().map(|(_, node)| *node));
+        self.count_moved(gone.members.iter().map(|(_, node)| (*node, gone.face.name)));
         let larger = &mut self.parts[into as usize];
         larger.members.extend(gone.members);
         larger.sources.extend(gone.sources);
@@ -225,28 +239,58 @@ impl Graph {
             self.label_all();
         }
         self.spent = 0;
-        let mut parts = Vec::new();
+        let mut moved = std::mem::take(&mut self.moved);
+        moved.sort_by_key(|(node, _)| *node);
+        moved.dedup_by_key(|(node, _)| *node);
+
+        let (mut arrived, mut shared) = (BTreeMap::<u32, usize>::new(), BTreeMap::<(IslandId, u32), usize>::new());
+        let mut before: BTreeSet<IslandId> = BTreeSet::new();
+        for (node, name) in &moved {
+            before.extend(name);
+            if let Some(part) = self.part(*node) {
+                *arrived.entry(part).or_default() += 1;
+                name.iter().for_each(|name| *shared.entry((*name, part)).or_default() += 1);
+            }
+        }
+        let mut present = Vec::new();
         for part in std::mem::take(&mut self.stale) {
             let here = &mut self.parts[part as usize];
             here.stale = false;
-            let name = here.members.first().map(|(id, _)| *id);
-            let now = Face { name, reference: here.sources.first().map(|(_, id)| *id) };
+            let Some((lowest, _)) = here.members.first() else { continue };
+            let (size, name) = (here.members.len(), here.face.name);
+            before.extend(name);
+            // Whoever did not move was here.
+            let stayed = size - arrived.get(&part).copied().unwrap_or(0);
+            name.filter(|_| stayed > 0).into_iter().for_each(|name| *shared.entry((name, part)).or_default() += stayed);
+            present.push(Present { part, size, lowest: *lowest });
+        }
+
+        let names = self.names.renew(before, &shared, &present);
+        let mut parts = Vec::new();
+        for (Present { part, .. }, name) in present.into_iter().zip(names) {
+            let here = &mut self.parts[part as usize];
+            let now = Face { name: Some(name), reference: here.sources.first().map(|(_, id)| *id) };
             let before = std::mem::replace(&mut here.face, now);
             if before != now {
                 parts.push((part, before, now));
             }
         }
-        Settled { moved: std::mem::take(&mut self.moved), parts }
+        Settled { moved: moved.into_iter().map(|(node, _)| node).collect(), parts }
     }
 
-    /// Forgets all parts and lets the next `settle` find them by walking through everything once.
-    pub(super) fn lose(&mut self) {
+    /// Forgets all parts and lets the next `settle` find them by walking through everything once, and give each of these
+    /// names to the island of its bus.
+    pub(super) fn lose(&mut self, names: impl Iterator<Item = (IslandId, Node)>) {
         self.lost = true;
+        self.moved.extend(names.map(|(name, node)| (node, Some(name))));
+        self.names.reserve(self.moved.iter().filter_map(|(_, name)| *name));
     }
 
     fn label_all(&mut self) {
         self.lost = false;
         self.searched += 2 * self.links as u64;
+        let places = self.buses.iter().zip(0..).filter(|(bus, _)| bus.part != NONE);
+        self.moved.extend(places.map(|(bus, node)| (node, self.parts[bus.part as usize].face.name)));
         self.parts.clear();
         self.free.clear();
         self.stale.clear();
@@ -293,7 +337,7 @@ impl Graph {
             here.sources.insert((Reverse(source), id));
         }
         self.stale(part);
-        self.count_moved([node]);
+        self.count_moved([(node, None)]);
     }
 
     /// Takes a bus out of its part.
@@ -304,15 +348,15 @@ impl Graph {
         let here = &mut self.parts[part as usize];
         here.members.remove(&(id, node));
         here.sources.remove(&(Reverse(source), id));
+        self.moved.push((node, here.face.name));
         if here.members.is_empty() {
             here.face = Face::default();
             self.free.push(part);
         }
         self.stale(part);
-        self.moved.push(node);
     }
 
-    fn count_moved(&mut self, nodes: impl IntoIterator<Item = Node>) {
+    fn count_moved(&mut self, nodes: impl IntoIterator<Item = (Node, Option<IslandId>)>) {
         let before = self.moved.len();
         self.moved.extend(nodes);
         let count = (self.moved.len() - before) as u64;

@@ -16,6 +16,8 @@ pub(crate) struct Bound {
     pub(crate) moved: u64,
     /// Pieces of equipment at those.
     pub(crate) equipment: u64,
+    /// Pieces of equipment on the side with fewer buses.
+    pub(crate) smaller: u64,
 }
 
 /// Lines between buses, and whether they are closed. Buses are numbered by the order in which their rows come.
@@ -120,6 +122,10 @@ impl Map {
         walk
     }
 
+    fn equipment(&self, side: &Walk) -> u64 {
+        side.seen.iter().map(|bus| self.equipment[*bus]).sum()
+    }
+
     /// Moves a breaker and gives what the operator may touch for it.
     pub(crate) fn flip(&mut self, branch: u32) -> Bound {
         let line = self.line(branch);
@@ -136,11 +142,14 @@ impl Map {
         // Opened, the side sooner seen moves; closed, the side with fewer buses; of sides about equal either may.
         let measure = |walk: &Walk| if opened { walk.all_steps() } else { walk.seen.len() as u64 };
         let least = measure(&near).min(measure(&far));
+        let fewer = near.seen.len().min(far.seen.len());
         let mut bound = Bound { searched: if opened { 2 * least + 2 } else { 0 }, ..Bound::default() };
-        for side in [near, far].iter().filter(|side| measure(side) <= least + u64::from(opened)) {
+        for side in [&near, &far].into_iter().filter(|side| measure(side) <= least + u64::from(opened)) {
             bound.moved = bound.moved.max(side.seen.len() as u64);
-            bound.equipment = bound.equipment.max(side.seen.iter().map(|bus| self.equipment[*bus]).sum());
+            bound.equipment = bound.equipment.max(self.equipment(side));
         }
+        let smaller = [&near, &far].into_iter().filter(|side| side.seen.len() == fewer);
+        bound.smaller = smaller.map(|side| self.equipment(side)).max().unwrap_or(0);
         bound
     }
 }

@@ -62,6 +62,32 @@ impl SwitchState {
     }
 }
 
+/// The names of islands, by bus: those of before go on by the rule, in the plainest words.
+pub(crate) fn renamed(before: &BTreeMap<u32, u32>, islands: &BTreeSet<BTreeSet<u32>>) -> BTreeMap<u32, u32> {
+    let held = |name: u32, island: &BTreeSet<u32>| island.iter().filter(|bus| before.get(bus) == Some(&name)).count();
+    let names: BTreeSet<u32> = before.values().copied().collect();
+    let mut claims: BTreeMap<&BTreeSet<u32>, BTreeSet<u32>> = BTreeMap::new();
+    for name in names {
+        // Sets of buses are ordered by their lowest bus.
+        let most = islands.iter().map(|island| held(name, island)).max().filter(|most| *most > 0);
+        if let Some(heir) = most.and_then(|most| islands.iter().find(|island| held(name, island) == most)) {
+            claims.entry(heir).or_default().insert(name);
+        }
+    }
+    let mut named: BTreeMap<&BTreeSet<u32>, u32> = BTreeMap::new();
+    for (island, names) in claims {
+        let most = names.iter().map(|name| held(*name, island)).max();
+        named.extend(names.into_iter().find(|name| Some(held(*name, island)) == most).map(|name| (island, name)));
+    }
+    let mut nameless: Vec<&BTreeSet<u32>> = islands.iter().filter(|island| !named.contains_key(island)).collect();
+    nameless.sort_by_key(|island| std::cmp::Reverse(island.len()));
+    for island in nameless {
+        let free = (1..).find(|name| named.values().all(|used| used != name)).expect("there are more numbers than islands");
+        named.insert(island, free);
+    }
+    named.into_iter().flat_map(|(island, name)| island.iter().map(move |bus| (*bus, name))).collect()
+}
+
 /// Everything, drawn anew at every change.
 #[derive(Debug, Default)]
 pub(crate) struct Redraw {
@@ -75,6 +101,8 @@ pub(crate) struct Redraw {
     pending_switches: BTreeMap<i64, BTreeMap<SwitchId, Switch>>,
     by_equipment: BTreeMap<Place, BTreeSet<SwitchId>>,
     picture: Picture,
+    /// Name of each bus's island.
+    names: BTreeMap<u32, u32>,
     dead: BTreeMap<BusId, Alarm>,
 }
 
@@ -181,7 +209,7 @@ impl Redraw {
     }
 
     /// Labels everything anew.
-    fn draw(&self) -> Picture {
+    fn draw(&mut self) -> Picture {
         let buses: Vec<BusId> = self
             .valid
             .values()
@@ -210,7 +238,12 @@ impl Redraw {
                 parent[from.max(to)] = from.min(to);
             }
         }
-        let mut island = |bus: BusId| index(bus).map(|bus| IslandId(buses[root(&mut parent, bus)].0));
+        let mut islands: BTreeMap<usize, BTreeSet<u32>> = BTreeMap::new();
+        for (place, bus) in buses.iter().enumerate() {
+            islands.entry(root(&mut parent, place)).or_default().insert(bus.0);
+        }
+        self.names = renamed(&self.names, &islands.into_values().collect());
+        let island = |bus: BusId| self.names.get(&bus.0).map(|name| IslandId(*name));
 
         let mut sources: BTreeMap<IslandId, (i64, BusId)> = BTreeMap::new();
         let mut members = Vec::new();

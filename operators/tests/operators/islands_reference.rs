@@ -1,8 +1,8 @@
 //! The slow reference of topology: after every epoch, everything that arrived is looked through again.
 //!
 //! Of a row's versions the greatest `valid_from_ms` not in the future holds, of equal ones the last to come; a switch
-//! is as its newest status says, by event time, else as its row says; an island is named by its lowest bus and has the
-//! reference bus of its largest source, ties lowest bus.
+//! is as its newest status says, by event time, else as its row says; an island has the reference bus of its largest source,
+//! ties lowest bus.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +14,7 @@ use gridflow_operators::decision::{Alarm, AlarmKind, Output, Reason, Rejected, T
 use gridflow_operators::islands::Place;
 
 use crate::harness::State;
+use crate::islands_redraw::renamed;
 
 /// A log: epochs with their rows, sequence numbers by place.
 pub(crate) type Log = Vec<(Epoch, Vec<Input>)>;
@@ -75,6 +76,7 @@ pub(crate) struct Reference {
     statuses: Vec<SwitchStatus>,
     rejected: State<Output>,
     dead: BTreeMap<u32, i64>,
+    names: BTreeMap<u32, u32>,
 }
 
 impl Reference {
@@ -170,7 +172,9 @@ impl Reference {
     }
 
     fn picture(&mut self, now: i64) -> Picture {
-        let labels = self.graph(now).labels();
+        let mut islands: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        self.graph(now).labels().into_iter().for_each(|(bus, label)| _ = islands.entry(label).or_default().insert(bus));
+        let labels = renamed(&self.names, &islands.into_values().collect());
         let mut picture = Picture { outputs: self.rejected.clone(), ..Picture::default() };
         let mut homes: BTreeMap<Place, Option<u32>> = BTreeMap::new();
         let mut sources: BTreeMap<u32, Vec<(i64, u32)>> = BTreeMap::new();
@@ -217,6 +221,7 @@ impl Reference {
             picture.outputs.add(Alarm { kind, equipment, id, feeder, since_ms: *since_ms }.into(), 1);
         }
         self.dead = dead;
+        self.names = labels;
         references.iter().for_each(|(island, bus)| picture.references.add((IslandId(*island), BusId(*bus)), 1));
         picture
     }
