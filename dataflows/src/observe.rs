@@ -86,7 +86,10 @@ pub fn build<'scope>(
                 Input::Bus(_) | Input::Branch(_) | Input::Transformer(_) | Input::Generator(_) | Input::Load(_) | Input::Shunt(_) => {
                     Some(IslandInput::Row(row))
                 }
-                Input::Storage(_) | Input::DcLine(_) | Input::Switch(_) | Input::SwitchStatus(_) => Some(IslandInput::Row(row)),
+                Input::Storage(_) | Input::DcLine(_) | Input::NodeSwitch(_) | Input::StaticVar(_) | Input::ShuntBank(_) => {
+                    Some(IslandInput::Row(row))
+                }
+                Input::Switch(_) | Input::SwitchStatus(_) | Input::StepPosition(_) => Some(IslandInput::Row(row)),
                 _ => None,
             },
             Feed::Clock(clock) if clock.worker == 0 => Some(IslandInput::Clock(clock)),

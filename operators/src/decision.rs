@@ -126,6 +126,18 @@ code! {
         Dc = 1,
     }
 
+    /// What readings say that switches deny: a value beyond three standard deviations of its sensor.
+    pub enum StatusErrorKind {
+        /// Flow on a branch that is out of service or open.
+        FlowOnOpenBranch = 1,
+        /// Flow on a branch whose switches are open at both ends.
+        FlowWithBothEndsOpen = 2,
+        /// Flow on a branch in service without supply.
+        FlowOnDeadBranch = 3,
+        /// Injection at a bus without supply.
+        InjectionAtDeadBus = 4,
+    }
+
     /// What a constraint limits.
     pub enum ConstraintKind {
         /// Apparent power at the more loaded end of a branch, against its normal rating; millivolt-amperes.
@@ -537,6 +549,29 @@ record! {
         /// Room up to the limit, negative beyond it.
         margin: i64,
     }
+
+    /// Stream `status_error`: readings that contradict the state of switches, as long as they do.
+    pub struct StatusError {
+        /// What is contradicted.
+        kind: StatusErrorKind,
+        /// `Branch` or `Bus`.
+        equipment: EquipmentKind,
+        /// Its number.
+        id: u32,
+        /// The sensor whose newest reading says so.
+        sensor: SensorId,
+        /// What it measures.
+        quantity: Quantity,
+    }
+
+    /// Stream `bus_assignment`: a node that closed node switches make a part of another node's bus. Answers are stated of
+    /// the bus; a node without a row is a bus by itself.
+    pub struct BusAssignment {
+        /// The node.
+        node: BusId,
+        /// Its bus, named by the lowest of its nodes.
+        bus: BusId,
+    }
 }
 
 /// What is done with the rows of one stream by their record type.
@@ -633,4 +668,6 @@ outputs! {
     17 => Gap "gap" Gap,
     18 => Contingency "contingency" Contingency,
     19 => Constraint "constraint" Constraint,
+    20 => StatusError "status_error" StatusError,
+    21 => BusAssignment "bus_assignment" BusAssignment,
 }

@@ -4,14 +4,17 @@
 //! connected parts of the network (`graph`) and what was told of every piece of equipment (`board`). A change costs
 //! work in proportion to what it changes, and the work is counted. An island keeps its number as long as it holds most of
 //! its former buses (`names`); its reference bus is that of its largest source, ties by lowest bus.
+//!
+//! A bus row is a connectivity node: nodes joined by closed node switches are one bus (`buses`). Solvers get the rows of
+//! nodes and of node switches as they stand, and merge them; a switch touches its own row.
 
 mod board;
+mod buses;
 mod graph;
 mod inventory;
 mod names;
 
-use gridflow_inputs::ids::{BusId, IslandId, SourceId};
-use gridflow_inputs::input::Kind;
+use gridflow_inputs::ids::{BusId, IslandId, SourceId, SwitchId};
 use gridflow_inputs::network::EquipmentKind;
 use gridflow_inputs::{Epoch, Input, Sequenced};
 use serde::{Deserialize, Serialize};
@@ -20,15 +23,22 @@ use crate::decision::{Output, Rejected};
 use crate::sealed::{Clock, Logic, Rows, sealed};
 use crate::state::{Registry, State, StateError, decode, encode};
 use board::{Board, History};
-use inventory::{Inventory, Renewed, SavedInventory};
+use inventory::{Change, Inventory, Renewed, SavedInventory};
 
 /// A piece of equipment, or whatever a sensor can sit at.
 pub type Place = (EquipmentKind, u32);
 
+/// What has a state of its own: a piece of equipment, or a switch between two nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Thing {
+    Equipment(Place),
+    NodeSwitch(SwitchId),
+}
+
 /// What the topology operator is told.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum IslandInput {
-    /// A network row, a switch or a switch status.
+    /// A network row, a switch, a switch status or a step.
     Row(Sequenced),
     /// The epoch passes.
     Clock(Clock),
@@ -46,7 +56,7 @@ pub struct IslandRow {
 /// What the topology operator tells.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IslandOutput {
-    /// The valid version of a network row begins or ceases to hold.
+    /// The valid version of a network row, as it stands, begins or ceases to hold.
     Element(Place, Input, i64),
     /// A piece of equipment in service begins or ceases to belong to an island.
     Placed(Place, IslandId, i64),
@@ -153,30 +163,29 @@ impl Logic for Islands {
         let mut renewed = Renewed::default();
         self.inventory.mature(now, &mut renewed);
         for input in rows.drain(..) {
-            match input {
-                IslandInput::Row(Sequenced { epoch, sequence, input: Input::SwitchStatus(status) }) => {
-                    if let Err((reason, detail)) = self.inventory.switch(now, &status, &mut renewed) {
-                        let kind = Kind::SwitchStatus as u8;
-                        let row = Rejected { epoch, sequence, kind, source: SourceId(0), subject: status.switch.0, reason, detail };
-                        out.push(IslandOutput::Row(row.into(), 1));
-                    }
+            let IslandInput::Row(Sequenced { epoch, sequence, input }) = input else { continue };
+            let (refused, subject) = match &input {
+                Input::SwitchStatus(status) => (self.inventory.switch(now, status, &mut renewed), status.switch.0),
+                Input::StepPosition(position) => (self.inventory.step(now, position, &mut renewed), position.equipment_id),
+                _ => {
+                    self.inventory.define(now, input, &mut renewed);
+                    continue;
                 }
-                IslandInput::Row(row) => self.inventory.define(now, row.input, &mut renewed),
-                IslandInput::Clock(_) => {}
+            };
+            if let Err((reason, detail)) = refused {
+                let row = Rejected { epoch, sequence, kind: input.kind() as u8, source: SourceId(0), subject, reason, detail };
+                out.push(IslandOutput::Row(row.into(), 1));
             }
         }
         let changed = self.inventory.changed(&mut renewed);
-        let places: Vec<Place> = changed.iter().map(|(place, ..)| *place).collect();
-        for (place, before, holds) in changed {
-            out.extend(before.map(|before| IslandOutput::Element(place, before, -1)));
-            out.push(IslandOutput::Element(place, holds, 1));
-        }
-        let standing = renewed.places.iter().filter_map(|place| Some((*place, self.inventory.standing(*place)?)));
+        let places: Vec<Place> = changed.iter().map(|change| change.place).collect();
+        out.extend(changed.into_iter().map(|Change { place, row, by }| IslandOutput::Element(place, row, by)));
+        let standing = renewed.things.iter().filter_map(|thing| Some((*thing, self.inventory.standing(*thing)?)));
         self.board.update(now, standing, places.into_iter(), out);
     }
 
     fn hold(&self, out: &mut Vec<IslandOutput>) {
-        out.extend(self.inventory.rows().map(|(place, row)| IslandOutput::Element(place, row.clone(), 1)));
+        out.extend(self.inventory.rows().map(|(place, row)| IslandOutput::Element(place, row, 1)));
         self.board.hold(out);
     }
 }

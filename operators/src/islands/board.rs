@@ -11,9 +11,10 @@ use gridflow_inputs::ids::{BusId, FeederId, IslandId};
 use gridflow_inputs::network::EquipmentKind;
 use serde::{Deserialize, Serialize};
 
+use super::buses::Buses;
 use super::graph::{Graph, Node};
 use super::inventory::Standing;
-use super::{IslandOutput, IslandRow, Place, Work};
+use super::{IslandOutput, IslandRow, Place, Thing, Work};
 use crate::decision::{Alarm, AlarmKind, Topology};
 
 /// What was told of a piece of equipment.
@@ -37,7 +38,7 @@ impl Told {
 
 #[derive(Debug)]
 struct Item {
-    place: Place,
+    thing: Thing,
     ends: Option<(Node, Option<Node>)>,
     source: i64,
     /// The link it is in the graph.
@@ -71,7 +72,8 @@ pub(super) struct Board {
     graph: Graph,
     nodes: BTreeMap<BusId, Node>,
     hung: Vec<Hung>,
-    places: BTreeMap<Place, u32>,
+    buses: Buses,
+    things: BTreeMap<Thing, u32>,
     items: Vec<Item>,
     islands: BTreeMap<IslandId, IslandRow>,
     dead: BTreeMap<BusId, i64>,
@@ -79,10 +81,21 @@ pub(super) struct Board {
     told: u64,
 }
 
+impl Item {
+    fn is(&self, kind: EquipmentKind) -> bool {
+        matches!(self.thing, Thing::Equipment((equipment, _)) if equipment == kind)
+    }
+
+    /// Whether it can join two nodes.
+    fn joins(&self) -> bool {
+        self.is(EquipmentKind::Branch) || matches!(self.thing, Thing::NodeSwitch(_))
+    }
+}
+
 impl Board {
     /// Work done since the start.
     pub(super) fn work(&self) -> Work {
-        let (searched, relabelled) = (self.graph.searched, self.graph.relabelled);
+        let (searched, relabelled) = (self.graph.searched + self.buses.walked, self.graph.relabelled);
         Work { searched, relabelled, compared: self.compared, told: self.told }
     }
 
@@ -90,7 +103,7 @@ impl Board {
     pub(super) fn update(
         &mut self,
         now: i64,
-        standing: impl Iterator<Item = (Place, Standing)>,
+        standing: impl Iterator<Item = (Thing, Standing)>,
         renewed: impl Iterator<Item = Place>,
         out: &mut Vec<IslandOutput>,
     ) {
@@ -109,19 +122,21 @@ impl Board {
                 looked_at.extend(self.graph.members(part).flat_map(|node| &hung[node as usize].items));
             } else {
                 let places = [before.reference, now.reference].into_iter().flatten().map(|bus| (EquipmentKind::Bus, bus.0));
-                looked_at.extend(places.filter_map(|place| self.places.get(&place)));
+                looked_at.extend(places.filter_map(|place| self.things.get(&Thing::Equipment(place))));
             }
         }
         let changes = self.compare(looked_at);
         self.tell(now, &changes, names, renewed, out);
+        let Self { buses, graph, .. } = self;
+        out.extend(buses.settle(|node| graph.id(node)).into_iter().map(|(row, by)| IslandOutput::Row(row.into(), by)));
         self.told += (out.len() - before) as u64;
     }
 
     /// Brings the graph up to date; gives the equipment that was looked at.
-    fn reconnect(&mut self, standing: impl Iterator<Item = (Place, Standing)>) -> Vec<u32> {
+    fn reconnect(&mut self, standing: impl Iterator<Item = (Thing, Standing)>) -> Vec<u32> {
         let (mut looked_at, mut turned, mut supplied, mut links) = (Vec::new(), Vec::new(), BTreeSet::new(), BTreeSet::new());
-        for (place, standing) in standing {
-            let item = self.item(place);
+        for (thing, standing) in standing {
+            let item = self.item(thing);
             looked_at.push(item);
             let ends = standing.ends.map(|(first, second)| (self.node(first), second.map(|second| self.node(second))));
             let (had, gave) = (self.items[item as usize].ends, self.items[item as usize].source);
@@ -144,16 +159,16 @@ impl Board {
             }
             self.items[item as usize].ends = ends;
             self.items[item as usize].source = standing.source;
-            match place.0 {
-                EquipmentKind::Bus => turned.push((self.node(BusId(place.1)), ends.is_some())),
-                EquipmentKind::Branch => drop(links.insert(item)),
-                _ => {}
+            if let Thing::Equipment((EquipmentKind::Bus, id)) = thing {
+                turned.push((self.node(BusId(id)), ends.is_some()));
+            } else if self.items[item as usize].joins() {
+                links.insert(item);
             }
         }
         for (node, on) in &turned {
             let hung = &mut self.hung[*node as usize];
             hung.on = *on;
-            links.extend(hung.items.iter().filter(|item| self.items[**item as usize].place.0 == EquipmentKind::Branch));
+            links.extend(hung.items.iter().filter(|item| self.items[**item as usize].joins()));
         }
         // Openings first: what is moved from one island to another in one epoch is small while it is between them.
         let mut joins = Vec::new();
@@ -161,8 +176,15 @@ impl Board {
             let link = self.link(&self.items[item as usize]);
             let had = std::mem::replace(&mut self.items[item as usize].link, link);
             if had != link {
-                had.into_iter().for_each(|ends| self.graph.cut(ends, item));
-                joins.extend(link.map(|ends| (ends, item)));
+                let of_nodes = matches!(self.items[item as usize].thing, Thing::NodeSwitch(_));
+                if let Some(ends) = had {
+                    self.graph.cut(ends, item);
+                    of_nodes.then(|| self.buses.cut(ends, item));
+                }
+                if let Some(ends) = link {
+                    joins.push((ends, item));
+                    of_nodes.then(|| self.buses.join(ends, item));
+                }
             }
         }
         for (node, on) in turned {
@@ -184,7 +206,7 @@ impl Board {
 
     /// The link a piece of equipment is now.
     fn link(&self, item: &Item) -> Option<[Node; 2]> {
-        let (first, second) = item.ends.filter(|_| item.place.0 == EquipmentKind::Branch)?;
+        let (first, second) = item.ends.filter(|_| item.joins())?;
         let second = second.filter(|second| *second != first)?;
         let on = [first, second].iter().all(|node| self.hung[*node as usize].on);
         on.then_some([first.min(second), first.max(second)])
@@ -198,10 +220,10 @@ impl Board {
         })
     }
 
-    fn item(&mut self, place: Place) -> u32 {
-        let Self { items, places, .. } = self;
-        *places.entry(place).or_insert_with(|| {
-            items.push(Item { place, ends: None, source: 0, link: None, told: None });
+    fn item(&mut self, thing: Thing) -> u32 {
+        let Self { items, things, .. } = self;
+        *things.entry(thing).or_insert_with(|| {
+            items.push(Item { thing, ends: None, source: 0, link: None, told: None });
             u32::try_from(items.len() - 1).expect("equipment is counted in 32 bits")
         })
     }
@@ -215,13 +237,17 @@ impl Board {
         });
         let Some(part) = part else { return Told::default() };
         let face = self.graph.face(part);
-        let reference = item.place.0 == EquipmentKind::Bus && face.reference == Some(BusId(item.place.1));
+        let reference = face.reference.is_some_and(|bus| item.thing == Thing::Equipment((EquipmentKind::Bus, bus.0)));
         Told { island: face.name, energised: face.reference.is_some(), reference }
     }
 
     /// Of the equipment looked at, what belongs elsewhere or otherwise than told: place, before, now.
     fn compare(&mut self, looked_at: Vec<u32>) -> Vec<(Place, Option<Told>, Told)> {
-        let mut items: Vec<(Place, u32)> = looked_at.into_iter().map(|item| (self.items[item as usize].place, item)).collect();
+        let equipment = |item: u32| match self.items[item as usize].thing {
+            Thing::Equipment(place) => Some((place, item)),
+            Thing::NodeSwitch(_) => None,
+        };
+        let mut items: Vec<(Place, u32)> = looked_at.into_iter().filter_map(equipment).collect();
         items.sort_unstable();
         items.dedup();
         self.compared += items.len() as u64;
@@ -244,7 +270,7 @@ impl Board {
         renewed: impl Iterator<Item = Place>,
         out: &mut Vec<IslandOutput>,
     ) {
-        let told = |place: Place| self.items[*self.places.get(&place)? as usize].told;
+        let told = |place: Place| self.items[*self.things.get(&Thing::Equipment(place))? as usize].told;
         let mut changed: BTreeSet<IslandId> = renewed.filter_map(|place| told(place)?.placed()).collect();
         let places = changes.iter().map(|(place, before, now)| (*place, before.and_then(Told::placed), now.placed()));
         let places = places.filter(|(_, before, now)| before != now);
@@ -308,8 +334,11 @@ impl Board {
 impl Board {
     /// Tells again where equipment belongs and what islands there are.
     pub(super) fn hold(&self, out: &mut Vec<IslandOutput>) {
-        let items = self.places.iter().map(|(place, item)| (*place, &self.items[*item as usize]));
-        out.extend(items.filter_map(|(place, item)| Some(IslandOutput::Placed(place, item.told?.placed()?, 1))));
+        let equipment = self.things.iter().filter_map(|(thing, item)| match thing {
+            Thing::Equipment(place) => Some((*place, &self.items[*item as usize])),
+            Thing::NodeSwitch(_) => None,
+        });
+        out.extend(equipment.filter_map(|(place, item)| Some(IslandOutput::Placed(place, item.told?.placed()?, 1))));
         out.extend(self.islands.iter().map(|(island, row)| IslandOutput::Island(*island, *row, 1)));
     }
 
@@ -320,9 +349,9 @@ impl Board {
     }
 
     /// Draws everything from scratch, as `history` has it; false when that is of another network.
-    pub(super) fn restore(&mut self, standing: Vec<(Place, Standing)>, history: History) -> bool {
+    pub(super) fn restore(&mut self, standing: Vec<(Thing, Standing)>, history: History) -> bool {
         // Numbers are given in turn: there was never one beyond the number of buses.
-        let buses = standing.iter().filter(|(place, _)| place.0 == EquipmentKind::Bus).count();
+        let buses = standing.iter().filter(|(thing, _)| matches!(thing, Thing::Equipment((EquipmentKind::Bus, _)))).count();
         if history.names.keys().any(|name| name.0 == 0 || name.0 as usize > buses) {
             return false;
         }

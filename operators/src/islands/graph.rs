@@ -96,6 +96,11 @@ impl Graph {
         node
     }
 
+    /// Its number.
+    pub(super) fn id(&self, node: Node) -> BusId {
+        self.buses[node as usize].id
+    }
+
     /// Its part, when in service.
     pub(super) fn part(&self, node: Node) -> Option<u32> {
         Some(self.buses[node as usize].part).filter(|part| *part != NONE)

@@ -15,7 +15,7 @@ use gridflow_operators::sealed::{Clock, Rows};
 use proptest::prelude::*;
 
 use crate::harness::{State, part, run};
-use crate::islands_network::{branch, bus, dc_line, load, status, switch, transformer};
+use crate::islands_network::{branch, bus, dc_line, load, node_switch, status, switch, transformer};
 use crate::islands_reference::{Graph, Log, Picture, Reference, pictures};
 use crate::telemetry::{BEGIN, generator};
 
@@ -112,6 +112,7 @@ fn network() -> Vec<Input> {
     rows.extend([load(1, 3, true, BEGIN), load(2, 7, true, BEGIN), dc_line(1, 2, 6, true, BEGIN)]);
     rows.extend((1..9).map(|id| switch(id, EquipmentKind::Branch, id, true, BEGIN)));
     rows.extend([switch(9, EquipmentKind::Generator, 1, true, BEGIN), switch(10, EquipmentKind::Bus, 4, true, BEGIN)]);
+    rows.extend([node_switch(13, 2, 8, false, BEGIN), node_switch(14, 7, 4, false, BEGIN), node_switch(15, 4, 2, true, BEGIN)]);
     rows.extend([switch(11, EquipmentKind::Branch, 2, false, BEGIN), switch(12, EquipmentKind::Load, 1, true, BEGIN)]);
     rows
 }
@@ -125,6 +126,7 @@ enum Event {
     Load(u32, u32, bool, i64),
     Transformer(i64, i64),
     Switch(u32, u32, bool, i64),
+    NodeSwitch(u32, u32, bool, i64),
 }
 
 fn events() -> impl Strategy<Value = Event> {
@@ -132,13 +134,14 @@ fn events() -> impl Strategy<Value = Event> {
     // Seconds from now: most rows hold at once, some since earlier, some from later on.
     let from = || prop_oneof![4 => Just(0i64), 1 => -20..0i64, 2 => 1..20i64];
     prop_oneof![
-        8 => (1..14u32, prop_oneof![6 => -3..1i64, 1 => 5..15i64], any::<bool>(), quality).prop_map(|(id, ahead, closed, quality)| Event::Status(id, ahead, closed, quality)),
+        8 => (1..16u32, prop_oneof![6 => -3..1i64, 1 => 5..15i64], any::<bool>(), quality).prop_map(|(id, ahead, closed, quality)| Event::Status(id, ahead, closed, quality)),
         2 => (1..11u32, any::<bool>(), from()).prop_map(|(id, on, from)| Event::Branch(id, on, from)),
         2 => (1..5u32, prop_oneof![Just(0i64), Just(50), Just(80)], any::<bool>(), from()).prop_map(|(id, p_max, on, from)| Event::Unit(id, p_max, on, from)),
         1 => (1..10u32, any::<bool>(), from()).prop_map(|(id, on, from)| Event::Bus(id, on, from)),
         1 => (1..3u32, 1..10u32, any::<bool>(), from()).prop_map(|(id, bus, on, from)| Event::Load(id, bus, on, from)),
         1 => (1..3i64, from()).prop_map(|(rated, from)| Event::Transformer(rated, from)),
         1 => (1..13u32, 1..11u32, any::<bool>(), from()).prop_map(|(id, branch, closed, from)| Event::Switch(id, branch, closed, from)),
+        2 => (12..17u32, 1..9u32, any::<bool>(), from()).prop_map(|(id, node, closed, from)| Event::NodeSwitch(id, node, closed, from)),
     ]
 }
 
@@ -163,6 +166,7 @@ fn storms() -> impl Strategy<Value = Log> {
                 Event::Bus(id, on, from) => bus(id, if on { BusKind::Generator } else { BusKind::Isolated }, at(from)),
                 Event::Load(id, bus, on, from) => load(id, bus, on, at(from)),
                 Event::Transformer(rated, from) => transformer(9, rated, at(from)),
+                Event::NodeSwitch(id, node, closed, from) => node_switch(id, node, node * 3 % 8 + 1, closed, at(from)),
                 Event::Switch(id, branch, closed, from) => switch(id, EquipmentKind::Branch, branch, closed, at(from)),
             });
             log.push((now as Epoch, rows.collect()));

@@ -16,7 +16,9 @@ use proptest::prelude::*;
 
 use crate::harness::State;
 use crate::islands_bound::{Bound, Map};
-use crate::islands_network::{Dice, at, branch, bus, dc_line, load, meshed, shunt, status, storage, switch, transformer, unit};
+use crate::islands_network::{
+    Dice, at, branch, bus, dc_line, load, meshed, node_switch, shunt, status, storage, switch, transformer, unit,
+};
 use crate::islands_redraw::Redraw;
 use crate::telemetry::BEGIN;
 
@@ -36,7 +38,7 @@ const KINDS: [EquipmentKind; 8] = [
 type Event = (u8, u32, u32, u32, bool, i64);
 
 fn event() -> impl Strategy<Value = Event> {
-    let kind = prop_oneof![10 => Just(0u8), 6 => Just(1), 2 => Just(2), 2 => Just(3), 5 => 4..10u8, 2 => Just(10)];
+    let kind = prop_oneof![10 => Just(0u8), 6 => Just(1), 2 => Just(2), 2 => Just(3), 5 => 4..10u8, 2 => Just(10), 2 => Just(11)];
     let from = prop_oneof![5 => Just(0i64), 1 => -20..0i64, 2 => 1..20i64];
     (kind, 1..20u32, 1..BUSES + 2, 1..BUSES + 2, any::<bool>(), from)
 }
@@ -59,6 +61,7 @@ fn row((kind, id, a, b, on, from): Event, now: i64) -> Input {
         7 => dc_line(id % 3, a, b, on, at),
         8 => transformer(id, i64::from(a), at),
         9 => load(1, a, on, at),
+        11 => node_switch(id * 2 + a % 2, a, b, on, at),
         _ => switch(id * 2 + a % 2, KINDS[b as usize % 8], id % 6 + 1, on, at),
     }
 }
@@ -69,6 +72,7 @@ fn start() -> Vec<Input> {
     rows.extend((1..5).map(|id| unit(id, id * 2, i64::from(id / 2 * 40), true, BEGIN)));
     rows.extend([load(1, 3, true, BEGIN), storage(1, 9, true, BEGIN), dc_line(1, 2, 11, true, BEGIN), shunt(1, 5, true, BEGIN)]);
     rows.extend((1..20).map(|id| switch(id * 2, EquipmentKind::Branch, id, id % 5 != 0, BEGIN)));
+    rows.extend((1..6).map(|id| node_switch(id * 2 + 1, id, id + 6, id % 2 == 0, BEGIN)));
     rows
 }
 

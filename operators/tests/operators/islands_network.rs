@@ -4,7 +4,8 @@
 use gridflow_inputs::ids::{BranchId, BusId, DcLineId, GeneratorId, LoadId, ShuntId, StorageId, SwitchId, ZoneId};
 use gridflow_inputs::input::{Quality, Switch, SwitchStatus};
 use gridflow_inputs::network::{
-    Branch, Bus, BusKind, DcLine, EquipmentKind, Fuel, Generator, Load, LoadClass, Shunt, Side, Storage, SwitchKind, Transformer,
+    Branch, Bus, BusKind, DcLine, EquipmentKind, Fuel, Generator, Load, LoadClass, NodeSwitch, Shunt, Side, Storage, SwitchKind,
+    Transformer,
 };
 use gridflow_inputs::row::Real;
 use gridflow_inputs::units::{MicroPerMwh, MicroVolts, MilliVars, MilliVoltAmperes, MilliWattHours, MilliWatts, PartsPerMillion};
@@ -50,6 +51,11 @@ pub(crate) fn branch(id: u32, from: u32, to: u32, in_service: bool, valid_from_m
         in_service,
     }
     .into()
+}
+
+pub(crate) fn node_switch(id: u32, from: u32, to: u32, normally_closed: bool, valid_from_ms: i64) -> Input {
+    let (name, kind) = (String::new(), SwitchKind::Disconnector);
+    NodeSwitch { id: SwitchId(id), valid_from_ms, name, kind, from: BusId(from), to: BusId(to), normally_closed }.into()
 }
 
 pub(crate) fn transformer(branch: u32, rated: i64, valid_from_ms: i64) -> Input {

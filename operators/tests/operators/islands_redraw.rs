@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gridflow_inputs::ids::{BusId, FeederId, IslandId, SourceId, SwitchId};
-use gridflow_inputs::input::{Kind, Quality, Switch, SwitchStatus};
-use gridflow_inputs::network::{BusKind, EquipmentKind};
+use gridflow_inputs::input::{Kind, NodeSwitch, Quality, Switch, SwitchStatus};
+use gridflow_inputs::network::{BusKind, EquipmentKind, Side};
 use gridflow_inputs::{Epoch, Input, Sequenced};
-use gridflow_operators::decision::{Alarm, AlarmKind, Reason, Rejected, Topology};
+use gridflow_operators::decision::{Alarm, AlarmKind, BusAssignment, Reason, Rejected, Topology};
 use gridflow_operators::islands::{IslandInput, IslandOutput, IslandRow, Place};
 
 /// Where a network row belongs and from when on it holds.
@@ -25,6 +25,19 @@ fn describe(row: &Input) -> Option<(Place, i64)> {
         Input::DcLine(row) => ((EquipmentKind::DcLine, row.id.0), row.valid_from_ms),
         _ => return None,
     })
+}
+
+/// The bus of each node that closed switches join with a lower one: of all nodes so joined the lowest.
+pub(crate) fn buses(closed: &[(u32, u32)]) -> BTreeMap<u32, u32> {
+    let mut lowest: BTreeMap<u32, u32> = closed.iter().flat_map(|(a, b)| [(*a, *a), (*b, *b)]).collect();
+    for _ in 0..lowest.len() {
+        for (a, b) in closed {
+            let least = lowest[a].min(lowest[b]);
+            lowest.extend([(*a, least), (*b, least)]);
+        }
+    }
+    lowest.retain(|node, bus| node != bus);
+    lowest
 }
 
 /// Buses a piece of equipment needs, when its own row has it in service.
@@ -47,11 +60,15 @@ struct Picture {
     placed: BTreeMap<Place, IslandId>,
     islands: BTreeMap<IslandId, IslandRow>,
     topology: BTreeMap<Place, Topology>,
+    /// Buses of nodes that are part of another's.
+    buses: BTreeMap<u32, u32>,
 }
 
 #[derive(Debug)]
 struct SwitchState {
     row: Switch,
+    /// Whether it is a node switch.
+    node: bool,
     /// Event time and state of the newest status; the row's normal state holds until there is one.
     status: Option<(i64, bool)>,
 }
@@ -103,6 +120,11 @@ pub(crate) struct Redraw {
     picture: Picture,
     /// Name of each bus's island.
     names: BTreeMap<u32, u32>,
+    /// Rows of node switches, and those that hold from a time still to come.
+    node_switches: BTreeMap<SwitchId, NodeSwitch>,
+    later_node_switches: Vec<NodeSwitch>,
+    /// Node switches as told.
+    told: BTreeMap<SwitchId, NodeSwitch>,
     dead: BTreeMap<BusId, Alarm>,
 }
 
@@ -116,8 +138,20 @@ impl Redraw {
             entry.remove().into_values().for_each(|switch| self.define_switch(switch));
             switched = true;
         }
+        let (due, later) = std::mem::take(&mut self.later_node_switches).into_iter().partition(|row| row.valid_from_ms <= now);
+        self.later_node_switches = later;
+        let mut due: Vec<NodeSwitch> = due;
+        due.sort_by_key(|row| row.valid_from_ms);
+        due.into_iter().for_each(|row| self.define_node_switch(row));
         for input in inputs.drain(..) {
             match input {
+                IslandInput::Row(Sequenced { input: Input::NodeSwitch(row), .. }) => {
+                    if row.valid_from_ms <= now {
+                        self.define_node_switch(row);
+                    } else {
+                        self.later_node_switches.push(row);
+                    }
+                }
                 IslandInput::Row(Sequenced { input: Input::Switch(switch), .. }) => {
                     if switch.valid_from_ms <= now {
                         self.define_switch(switch);
@@ -166,8 +200,42 @@ impl Redraw {
             out.push(IslandOutput::Element(key.0, newest, 1));
             changed.insert(key.0);
         }
+        let stands = |(id, row): (&SwitchId, &NodeSwitch)| (*id, NodeSwitch { normally_closed: self.joined(*id), ..row.clone() });
+        let told: BTreeMap<SwitchId, NodeSwitch> = self.node_switches.iter().map(stands).collect();
+        for (id, row) in &told {
+            if self.told.get(id) == Some(row) {
+                continue;
+            }
+            let place = |row: &NodeSwitch| (EquipmentKind::Bus, row.from.0);
+            if let Some(old) = self.told.get(id) {
+                changed.insert(place(old));
+                out.push(IslandOutput::Element(place(old), old.clone().into(), -1));
+            }
+            changed.insert(place(row));
+            out.push(IslandOutput::Element(place(row), row.clone().into(), 1));
+        }
+        self.told = told;
         if !changed.is_empty() || switched {
             self.redraw(now, &changed, out);
+        }
+    }
+
+    /// Whether a node switch is closed.
+    fn joined(&self, id: SwitchId) -> bool {
+        // Its number may have gone to another switch.
+        self.switches.get(&id).is_some_and(|switch| switch.node && switch.closed())
+    }
+
+    fn define_node_switch(&mut self, row: NodeSwitch) {
+        if self.node_switches.get(&row.id).is_none_or(|known| known.valid_from_ms <= row.valid_from_ms) {
+            self.node_switches.insert(row.id, row.clone());
+        }
+        let (id, valid_from_ms, name, kind, normally_closed) = (row.id, row.valid_from_ms, row.name, row.kind, row.normally_closed);
+        // Of the zones nothing is ever drawn.
+        let (equipment, equipment_id, side) = (EquipmentKind::Zone, id.0, Side::None);
+        self.define_switch(Switch { id, valid_from_ms, name, kind, equipment, equipment_id, side, normally_closed });
+        if let Some(switch) = self.switches.get_mut(&id).filter(|switch| switch.row.equipment == EquipmentKind::Zone) {
+            switch.node = true;
         }
     }
 
@@ -184,7 +252,7 @@ impl Redraw {
             }
         }
         self.by_equipment.entry(place).or_default().insert(id);
-        self.switches.insert(id, SwitchState { row, status });
+        self.switches.insert(id, SwitchState { row, node: false, status });
     }
 
     /// Applies a status; tells whether the switch moved. The newest event time wins, not the newest arrival.
@@ -238,6 +306,14 @@ impl Redraw {
                 parent[from.max(to)] = from.min(to);
             }
         }
+        let mut joined = Vec::new();
+        for (id, row) in &self.node_switches {
+            if let (true, Some(from), Some(to)) = (self.joined(*id), index(row.from), index(row.to)) {
+                joined.push((row.from.0, row.to.0));
+                let (from, to) = (root(&mut parent, from), root(&mut parent, to));
+                parent[from.max(to)] = from.min(to);
+            }
+        }
         let mut islands: BTreeMap<usize, BTreeSet<u32>> = BTreeMap::new();
         for (place, bus) in buses.iter().enumerate() {
             islands.entry(root(&mut parent, place)).or_default().insert(bus.0);
@@ -264,7 +340,7 @@ impl Redraw {
             }
             members.push((place, home));
         }
-        let mut picture = Picture::default();
+        let mut picture = Picture { buses: self::buses(&joined), ..Picture::default() };
         for (place, home) in members {
             let source = home.and_then(|home| sources.get(&home));
             let reference = source.is_some_and(|(_, bus)| place == (EquipmentKind::Bus, bus.0));
@@ -319,6 +395,12 @@ impl Redraw {
                 alarm
             });
         }
+        let (mut ended, mut begun) = (Vec::new(), Vec::new());
+        each_difference(&old.buses, &self.picture.buses, |node, bus, by| {
+            let row = BusAssignment { node: BusId(*node), bus: BusId(*bus) };
+            if by < 0 { &mut ended } else { &mut begun }.push(IslandOutput::Row(row.into(), by));
+        });
+        out.extend(ended.into_iter().chain(begun));
     }
 }
 

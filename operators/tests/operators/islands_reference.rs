@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gridflow_inputs::ids::{BusId, FeederId, IslandId, SourceId, SwitchId};
-use gridflow_inputs::input::{Kind, Switch, SwitchStatus};
-use gridflow_inputs::network::{BusKind, EquipmentKind};
+use gridflow_inputs::input::{Kind, NodeSwitch, Switch, SwitchStatus};
+use gridflow_inputs::network::{BusKind, EquipmentKind, Side};
 use gridflow_inputs::{Epoch, Input};
-use gridflow_operators::decision::{Alarm, AlarmKind, Output, Reason, Rejected, Topology};
+use gridflow_operators::decision::{Alarm, AlarmKind, BusAssignment, Output, Reason, Rejected, Topology};
 use gridflow_operators::islands::Place;
 
 use crate::harness::State;
-use crate::islands_redraw::renamed;
+use crate::islands_redraw::{buses, renamed};
 
 /// A log: epochs with their rows, sequence numbers by place.
 pub(crate) type Log = Vec<(Epoch, Vec<Input>)>;
@@ -30,6 +30,20 @@ fn identity(row: &Input) -> Option<(Place, Kind, i64)> {
         _ => return None,
     };
     Some((place, row.kind(), valid_from_ms))
+}
+
+/// The switch that the row of a switch or of a node switch describes; the first node is its equipment then.
+fn switch_of(row: &Input) -> Option<Switch> {
+    match row {
+        Input::Switch(row) => Some(row.clone()),
+        Input::NodeSwitch(row) => {
+            let (id, valid_from_ms, name, kind, normally_closed) =
+                (row.id, row.valid_from_ms, String::new(), row.kind, row.normally_closed);
+            let (equipment, equipment_id, side) = (EquipmentKind::Zone, id.0, Side::None);
+            Some(Switch { id, valid_from_ms, name, kind, equipment, equipment_id, side, normally_closed })
+        }
+        _ => None,
+    }
 }
 
 /// What holds after an epoch.
@@ -48,6 +62,8 @@ pub(crate) struct Picture {
 pub(crate) struct Graph {
     pub(crate) buses: BTreeSet<u32>,
     pub(crate) edges: BTreeSet<(u32, u32)>,
+    /// Nodes that closed switches join; among the edges too.
+    joints: Vec<(u32, u32)>,
 }
 
 impl Graph {
@@ -72,6 +88,7 @@ pub(crate) struct Reference {
     /// Network rows in the order they came.
     rows: Vec<Input>,
     switches: Vec<Switch>,
+    node_switches: Vec<NodeSwitch>,
     /// Accepted statuses in the order they came.
     statuses: Vec<SwitchStatus>,
     rejected: State<Output>,
@@ -114,8 +131,10 @@ impl Reference {
     }
 
     pub(crate) fn arrives(&mut self, epoch: Epoch, sequence: u32, row: &Input) {
+        self.switches.extend(switch_of(row));
         match row {
-            Input::Switch(row) => self.switches.push(row.clone()),
+            Input::Switch(_) => {}
+            Input::NodeSwitch(row) => self.node_switches.push(row.clone()),
             Input::SwitchStatus(row) => {
                 let refused = if self.switch(row.switch, epoch as i64).is_none() {
                     Some((Reason::Unknown, i64::from(row.closed)))
@@ -156,6 +175,27 @@ impl Reference {
         if self.is_closed(place, now) { buses } else { Vec::new() }
     }
 
+    /// Node switches as they stand: the valid version of each, closed or open.
+    fn joints(&self, now: i64) -> Vec<NodeSwitch> {
+        let ids: BTreeSet<SwitchId> = self.node_switches.iter().map(|row| row.id).collect();
+        let valid = |id: SwitchId| {
+            let mut valid: Option<&NodeSwitch> = None;
+            for row in self.node_switches.iter().filter(|row| row.id == id && row.valid_from_ms <= now) {
+                if valid.is_none_or(|valid| row.valid_from_ms >= valid.valid_from_ms) {
+                    valid = Some(row);
+                }
+            }
+            valid
+        };
+        let stands = |row: &NodeSwitch| {
+            // Its number may be another switch's by now.
+            let is_mine = self.switch(row.id, now).is_some_and(|switch| switch.equipment == EquipmentKind::Zone);
+            let closed = is_mine && self.newest_status(row.id).map_or(row.normally_closed, |status| status.closed);
+            NodeSwitch { normally_closed: closed, ..row.clone() }
+        };
+        ids.into_iter().filter_map(valid).map(stands).collect()
+    }
+
     pub(crate) fn graph(&self, now: i64) -> Graph {
         let valid = self.valid(now);
         let mut graph = Graph::default();
@@ -168,14 +208,27 @@ impl Reference {
                 graph.edges.insert((ends[0], ends[1]));
             }
         }
+        for row in self.joints(now).iter().filter(|row| row.normally_closed) {
+            if [row.from, row.to].iter().all(|node| graph.buses.contains(&node.0)) {
+                graph.edges.insert((row.from.0, row.to.0));
+                graph.joints.push((row.from.0, row.to.0));
+            }
+        }
         graph
     }
 
     fn picture(&mut self, now: i64) -> Picture {
         let mut islands: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
-        self.graph(now).labels().into_iter().for_each(|(bus, label)| _ = islands.entry(label).or_default().insert(bus));
+        let graph = self.graph(now);
+        graph.labels().into_iter().for_each(|(bus, label)| _ = islands.entry(label).or_default().insert(bus));
         let labels = renamed(&self.names, &islands.into_values().collect());
         let mut picture = Picture { outputs: self.rejected.clone(), ..Picture::default() };
+        for (node, bus) in buses(&graph.joints) {
+            picture.outputs.add(BusAssignment { node: BusId(node), bus: BusId(bus) }.into(), 1);
+        }
+        for row in self.joints(now) {
+            picture.elements.add(((EquipmentKind::Bus, row.from.0), row.into()), 1);
+        }
         let mut homes: BTreeMap<Place, Option<u32>> = BTreeMap::new();
         let mut sources: BTreeMap<u32, Vec<(i64, u32)>> = BTreeMap::new();
         for ((place, kind), row) in self.valid(now) {
