@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use gridflow_inputs::ids::BranchId;
 use gridflow_inputs::network_file::NetworkFile;
 use gridflow_inputs::{matpower, rts_gmlc};
-use gridflow_numerics::case::{Case, CaseError, MergeError, MergedBus, merge_zero_impedance};
+use gridflow_numerics::case::{Case, CaseError, MergeError, MergedBus, merge};
 
 /// Why a network cannot be read; the message names file, line and column where there are any.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,7 @@ pub struct Study {
 /// When it cannot be read, is wrong, or is no case.
 pub fn study(path: &Path) -> Result<Study, NetworkError> {
     let mut file = read_file(path)?;
-    let (network, merged) = merge_zero_impedance(file.base_power.mva(), std::mem::take(&mut file.network))
+    let (network, merged) = merge(file.base_power.mva(), std::mem::take(&mut file.network))
         .map_err(|source| NetworkError::Merge { path: path.to_owned(), source })?;
     file.network = network;
     let case = Case::new(file.base_power.mva(), &file.network).map_err(|source| NetworkError::Case { path: path.to_owned(), source })?;

@@ -89,7 +89,8 @@ impl Cached {
 /// # Errors
 /// When the network rows contradict each other.
 pub(crate) fn island_case(network: &Network, reference: BusId, base_mva: f64) -> Result<Case, String> {
-    let mut case = Case::new(base_mva, network).map_err(|error| error.to_string())?;
+    let mut case = Case::of_nodes(base_mva, network).map_err(|error| error.to_string())?;
+    let reference = case.nodes.bus(reference);
     for bus in &mut case.buses {
         if bus.id == reference {
             bus.kind = BusKind::Reference;
@@ -110,19 +111,27 @@ pub(crate) fn elements(rows: &[GridRow]) -> Vec<Input> {
         .collect()
 }
 
-fn measurements<'a>(case: &Case, idle: &[usize], readings: &'a [Reading], tick_ms: i64) -> (Vec<CaseMeasurement>, Vec<&'a Reading>, u32) {
-    let mut used = Vec::new();
-    let mut rows = Vec::new();
+/// Measurements, the readings they are made of with the place of each one's measurement, and how many are none of a meter.
+fn measurements<'a>(
+    case: &Case,
+    idle: &[usize],
+    readings: &'a [Reading],
+    tick_ms: i64,
+) -> (Vec<CaseMeasurement>, Vec<(usize, &'a Reading)>, u32) {
+    let mut taken = Vec::new();
+    let mut known = Vec::new();
     let mut pseudo = 0;
     for reading in readings {
         let age_ms = tick_ms - reading.event_ms;
         let sigma = if age_ms > STALE_MS { reading.sensor.sigma.saturating_mul(1 + age_ms / STALE_MS) } else { reading.sensor.sigma };
         if let Some(row) = case.measurement(&reading.sensor, reading.value, sigma) {
             pseudo += u32::from(age_ms > STALE_MS);
-            rows.push(row);
-            used.push(reading);
+            taken.push((BusId(reading.sensor.element_id), row));
+            known.push(reading);
         }
     }
+    let (mut rows, part_of) = case.pooled(&taken);
+    let used = part_of.iter().zip(known).filter_map(|(place, reading)| Some(((*place)?, reading))).collect();
     for bus in idle {
         for kind in [MeasurementKind::ActiveInjection(*bus), MeasurementKind::ReactiveInjection(*bus)] {
             rows.push(CaseMeasurement { sensor: SensorId(u32::MAX), kind, value: 0.0, sigma: ZERO_INJECTION_SIGMA });
@@ -230,11 +239,14 @@ fn solve(
         });
     }
     state.voltages = case.buses.iter().enumerate().map(|(index, bus)| (bus.id, (solved.v[index], solved.va[index]))).collect();
+    // A node that a switch makes a bus of its own starts from the bus it was part of.
+    let nodes = case.nodes.merged().iter().filter_map(|row| Some((row.bus, *state.voltages.get(&row.into)?)));
+    state.voltages.extend(nodes.collect::<Vec<_>>());
     let unobservable: Vec<BusId> = solved.unobservable.iter().map(|index| case.buses[*index].id).collect();
     let row = Estimate {
         island,
         tick_ms,
-        reference,
+        reference: case.buses[reference_index].id,
         iterations: solved.iterations as u32,
         measurements: measurements.len() as u32,
         pseudo,
@@ -246,9 +258,12 @@ fn solve(
     };
     let mut answer = vec![EstimationRow::Row(row.into())];
     let mut audited = Vec::with_capacity(used.len());
-    for (index, reading) in used.iter().enumerate().filter(|(index, _)| solved.used[*index]) {
+    for (index, reading) in used.iter().copied().filter(|(index, _)| solved.used[*index]) {
         let measurement = &measurements[index];
-        let estimated = in_units(case, measurement.kind, solved.estimated[index]);
+        // Where meters of several nodes are summed, the residual of the sum falls on each of them: which it is cannot be told.
+        let alone = || case.measurement(&reading.sensor, reading.value, reading.sensor.sigma);
+        let summed = if case.nodes.merged().is_empty() { 0.0 } else { measurement.value - alone().map_or(0.0, |row| row.value) };
+        let estimated = in_units(case, measurement.kind, solved.estimated[index] - summed);
         audited.push(UsedReading { sensor: reading.sensor.id, event_ms: reading.event_ms, value: reading.value, estimated });
         let weighted = solved.residuals[index].abs() / measurement.sigma;
         if weighted >= SUSPECT {

@@ -8,6 +8,7 @@ mod build;
 mod islands;
 mod measurement;
 mod merge;
+mod nodes;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +16,8 @@ pub use build::CaseError;
 pub use islands::Island;
 pub(crate) use measurement::{AtBus, AtEnd, Place};
 pub use measurement::{CaseMeasurement, MeasurementKind};
-pub use merge::{MergeError, MergedBus, merge_zero_impedance};
+pub use merge::{Joint, MergeError, MergedBus, merge};
+pub use nodes::Nodes;
 
 use gridflow_inputs::ids::{BranchId, BusId, DcLineId, GeneratorId, LoadId, StorageId, ZoneId};
 use gridflow_inputs::network::{BusKind, LoadClass};
@@ -104,6 +106,8 @@ pub struct CaseGenerator {
     pub q_min: f64,
     /// Greatest reactive output.
     pub q_max: f64,
+    /// Whether its reactive limits are those at 1 per unit and go with the square of the voltage.
+    pub static_var: bool,
     /// Voltage set point.
     pub v_setpoint: f64,
     /// Whether weather bounds its output.
@@ -114,6 +118,15 @@ pub struct CaseGenerator {
     pub ramp_per_minute: f64,
     /// Emitted CO2 in tonnes per MWh.
     pub emission_t_per_mwh: f64,
+}
+
+impl CaseGenerator {
+    /// Least and greatest reactive output at a voltage at its bus.
+    #[must_use]
+    pub fn reactive_limits(&self, v: f64) -> (f64, f64) {
+        let share = if self.static_var { v * v } else { 1.0 };
+        (share * self.q_min, share * self.q_max)
+    }
 }
 
 /// A load of a [`Case`].
@@ -198,6 +211,8 @@ pub struct Case {
     pub storages: Vec<CaseStorage>,
     /// Direct-current links in service, by id.
     pub dc_lines: Vec<CaseDcLine>,
+    /// Nodes of its buses, where those are more than one.
+    pub nodes: Nodes,
 }
 
 macro_rules! index_of {
@@ -211,9 +226,13 @@ macro_rules! index_of {
 }
 
 impl Case {
+    /// Index of a bus, or of the bus a node is part of; none when it is isolated or unknown.
+    #[must_use]
+    pub fn bus_index(&self, id: BusId) -> Option<usize> {
+        self.buses.binary_search_by_key(&self.nodes.bus(id), |row| row.id).ok()
+    }
+
     index_of! {
-        /// Index of a bus; none when it is isolated or unknown.
-        bus_index, buses, BusId;
         /// Index of a branch; none when it is out of service or unknown.
         branch_index, branches, BranchId;
         /// Index of a unit; none when it is out of service or unknown.

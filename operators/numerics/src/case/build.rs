@@ -4,8 +4,9 @@
 //! the cause. A bus without a base voltage counts as 1 kV, a start voltage that is not positive as 1 per unit.
 
 use super::{Case, CaseBranch, CaseBus, CaseDcLine, CaseGenerator, CaseLoad, CaseStorage, Cost};
+use super::{MergeError, Nodes};
 use gridflow_inputs::ids::{BranchId, BusId, GeneratorId};
-use gridflow_inputs::network::{Branch, Bus, BusKind, DcLine, Generator, Load, Network, Storage};
+use gridflow_inputs::network::{Branch, Bus, BusKind, DcLine, Generator, Load, Network, ShuntBank, Storage};
 use std::f64::consts::PI;
 
 /// Why rows are no case. `thing` is the kind and number of the equipment: "generator 7".
@@ -74,6 +75,9 @@ pub enum CaseError {
         /// What would be possible.
         range: &'static str,
     },
+    /// Buses that are joined cannot be one.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
     /// A cost curve of a form that cannot be used.
     #[error("the cost of generator {generator} {reason}")]
     Cost {
@@ -106,7 +110,8 @@ impl Case {
     /// The case of a network's rows, of which each kind may come in any order.
     ///
     /// Left out: what is out of service, isolated buses, and whatever is connected to an isolated bus. Shunts are
-    /// summed into their buses in the order of their ids. Switches and transformers play no part here.
+    /// summed into their buses in the order of their ids, banks with the sections that `normally_on` says. Switches and
+    /// transformers play no part here; for networks of nodes see [`Case::of_nodes`].
     ///
     /// # Errors
     /// When a number occurs twice or what is in service makes no sense; see [`CaseError`].
@@ -122,10 +127,16 @@ impl Case {
         }
         let known = Vec::from_iter(bus_rows.iter().map(|row| row.id));
         let mut shunts = Vec::new();
+        let banks = by_id(&network.shunt_banks, "shunt bank", |row| row.shunt.0)?;
+        let static_vars = by_id(&network.static_vars, "static var compensator", |row| row.generator.0)?;
         let at = Buses { known, connected: &buses };
         for row in by_id(&network.shunts, "shunt", |row| row.id.0)?.into_iter().filter(|row| row.in_service) {
             if let Some(bus) = at.find(row.bus, || format!("shunt {}", row.id))? {
-                shunts.push((bus, row.load_p.mw() / base_mva, row.q.mvar() / base_mva));
+                let on = match banks.binary_search_by_key(&row.id, |bank| bank.shunt) {
+                    Ok(bank) => sections_on(banks[bank])?,
+                    Err(_) => 1.0,
+                };
+                shunts.push((bus, on * row.load_p.mw() / base_mva, on * row.q.mvar() / base_mva));
             }
         }
         let mut branches = Vec::new();
@@ -138,7 +149,8 @@ impl Case {
         let mut generators = Vec::new();
         for row in by_id(&network.generators, "generator", |row| row.id.0)?.into_iter().filter(|row| row.in_service) {
             if let Some(bus) = at.find(row.bus, || format!("generator {}", row.id))? {
-                generators.push(case_generator(row, bus, base_mva)?);
+                let static_var = static_vars.binary_search_by_key(&row.id, |row| row.generator).is_ok();
+                generators.push(CaseGenerator { static_var, ..case_generator(row, bus, base_mva)? });
             }
         }
         let mut loads = Vec::new();
@@ -164,7 +176,7 @@ impl Case {
             buses[bus].g += g;
             buses[bus].b += b;
         }
-        Ok(Self { base_mva, buses, branches, generators, loads, storages, dc_lines })
+        Ok(Self { base_mva, buses, branches, generators, loads, storages, dc_lines, nodes: Nodes::default() })
     }
 }
 
@@ -207,6 +219,15 @@ fn case_bus(row: &Bus) -> Result<CaseBus, CaseError> {
         g: 0.0,
         b: 0.0,
     })
+}
+
+fn sections_on(row: &ShuntBank) -> Result<f64, CaseError> {
+    let on = f64::from(row.normally_on);
+    if row.normally_on > row.sections {
+        let (thing, range) = (format!("shunt bank {}", row.shunt), "0 to its number of sections");
+        return Err(CaseError::Range { thing, what: "sections on", value: on, range });
+    }
+    Ok(on)
 }
 
 fn case_branch(row: &Branch, from: usize, to: usize, base_mva: f64) -> Result<CaseBranch, CaseError> {
@@ -268,6 +289,7 @@ fn case_generator(row: &Generator, bus: usize, base_mva: f64) -> Result<CaseGene
         p_max: row.p_max.mw() / base_mva,
         q_min: row.q_min.mvar() / base_mva,
         q_max: row.q_max.mvar() / base_mva,
+        static_var: false,
         v_setpoint,
         variable: row.variable,
         cost: cost(row)?,

@@ -1,20 +1,38 @@
-//! Branches without impedance: their ends are one bus.
+//! Closed node switches and branches without impedance: their ends are one bus.
 //!
 //! The merged bus has the lowest number of its buses and the strongest kind among them (reference before generator before
 //! load), and must keep the voltage limits of all. Charging of such a branch becomes a shunt. What cannot be
 //! one bus (other base voltages, a tap, a phase shift) is an error.
 
-use gridflow_inputs::ids::{BranchId, BusId, ShuntId};
+use gridflow_inputs::ids::{BranchId, BusId, ShuntId, SwitchId};
 use gridflow_inputs::network::{Branch, Bus, BusKind, Network, Shunt};
 use gridflow_inputs::units::{MilliVars, MilliWatts};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Why the ends of a branch without impedance are not one bus.
+/// What joins two buses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joint {
+    /// A branch without impedance.
+    Branch(BranchId),
+    /// A closed node switch.
+    NodeSwitch(SwitchId),
+}
+
+impl std::fmt::Display for Joint {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Branch(id) => write!(out, "branch {id}"),
+            Self::NodeSwitch(id) => write!(out, "node switch {id}"),
+        }
+    }
+}
+
+/// Why the ends of a closed node switch or of a branch without impedance are not one bus.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("branch {branch} from bus {from} to bus {to} {reason}")]
+#[error("{joint} from bus {from} to bus {to} {reason}")]
 pub struct MergeError {
-    /// Which branch.
-    pub branch: BranchId,
+    /// What joins them.
+    pub joint: Joint,
     /// Its first end.
     pub from: BusId,
     /// Its other end.
@@ -32,15 +50,16 @@ pub struct MergedBus {
     pub into: BusId,
 }
 
-fn has_impedance(branch: &Branch) -> bool {
+pub(super) fn has_impedance(branch: &Branch) -> bool {
     branch.r_pu.get() != 0.0 || branch.x_pu.get() != 0.0
 }
 
-/// The network with the ends of each branch in service without impedance merged, and the buses that this took, ascending.
+/// The network with the ends of each closed node switch and of each branch in service without impedance merged, and the
+/// buses that this took, ascending. A node switch to a bus that is isolated or not there joins nothing.
 ///
 /// # Errors
-/// When the ends of such a branch cannot be one bus.
-pub fn merge_zero_impedance(base_mva: f64, network: Network) -> Result<(Network, Vec<MergedBus>), MergeError> {
+/// When such ends cannot be one bus.
+pub fn merge(base_mva: f64, network: Network) -> Result<(Network, Vec<MergedBus>), MergeError> {
     let buses: BTreeMap<BusId, &Bus> = network.buses.iter().map(|bus| (bus.id, bus)).collect();
     let connected = |id: BusId| buses.get(&id).is_some_and(|bus| bus.kind != BusKind::Isolated);
     let mut parent: BTreeMap<BusId, BusId> = BTreeMap::new();
@@ -51,8 +70,18 @@ pub fn merge_zero_impedance(base_mva: f64, network: Network) -> Result<(Network,
         bus
     };
     let merges = |branch: &&Branch| branch.in_service && !has_impedance(branch) && connected(branch.from) && connected(branch.to);
+    for switch in network.node_switches.iter().filter(|row| row.normally_closed && connected(row.from) && connected(row.to)) {
+        if buses[&switch.from].base_voltage != buses[&switch.to].base_voltage {
+            let reason = "joins two base voltages: nodes of one bus have one";
+            return Err(MergeError { joint: Joint::NodeSwitch(switch.id), from: switch.from, to: switch.to, reason });
+        }
+        let (from, to) = (root(&parent, switch.from), root(&parent, switch.to));
+        if from != to {
+            parent.insert(from.max(to), from.min(to));
+        }
+    }
     for branch in network.branches.iter().filter(merges) {
-        let refused = |reason| MergeError { branch: branch.id, from: branch.from, to: branch.to, reason };
+        let refused = |reason| MergeError { joint: Joint::Branch(branch.id), from: branch.from, to: branch.to, reason };
         if buses[&branch.from].base_voltage != buses[&branch.to].base_voltage {
             return Err(refused("has no impedance and joins two base voltages: give it one"));
         }
@@ -71,8 +100,9 @@ pub fn merge_zero_impedance(base_mva: f64, network: Network) -> Result<(Network,
     if let Some(branch) =
         network.branches.iter().filter(bridged).find(|branch| branch.tap_ratio.get() != 1.0 || branch.shift_rad.get() != 0.0)
     {
-        let reason = "has a tap or a phase shift and is bridged by branches without impedance: take one of them out of service";
-        return Err(MergeError { branch: branch.id, from: branch.from, to: branch.to, reason });
+        let reason =
+            "has a tap or a phase shift and is bridged by closed switches or branches without impedance: take one of them out of service";
+        return Err(MergeError { joint: Joint::Branch(branch.id), from: branch.from, to: branch.to, reason });
     }
     let merged = Vec::from_iter(parent.keys().map(|bus| MergedBus { bus: *bus, into: root(&parent, *bus) }));
     Ok((renumbered(base_mva, network, &merged), merged))
@@ -112,5 +142,12 @@ fn renumbered(base_mva: f64, mut network: Network, merged: &[MergedBus]) -> Netw
     network.storages.iter_mut().for_each(|row| row.bus = into(row.bus));
     network.dc_lines.iter_mut().for_each(|row| (row.from, row.to) = (into(row.from), into(row.to)));
     network.dc_lines.retain(|row| row.from != row.to);
+    network.node_switches.clear();
+    for bus in network.transformers.iter_mut().flat_map(|row| &mut row.controlled_bus) {
+        *bus = into(*bus);
+    }
+    for bus in network.shunt_banks.iter_mut().flat_map(|row| &mut row.controlled_bus) {
+        *bus = into(*bus);
+    }
     network
 }

@@ -1,6 +1,6 @@
 //! What becomes a case and what is refused, on a network of two connected buses and an isolated one.
 
-use super::{Case, CaseError, Cost, MergedBus, merge_zero_impedance};
+use super::{Case, CaseError, Cost, MergedBus, merge};
 use gridflow_inputs::ids::{BranchId, BusId, GeneratorId, LoadId, ShuntId, StorageId, ZoneId};
 use gridflow_inputs::network::{Branch, Bus, BusKind, Fuel, Generator, Load, LoadClass, Network, Shunt, Storage};
 use gridflow_inputs::row::Real;
@@ -196,7 +196,7 @@ fn branches_without_impedance_make_their_ends_one_bus() {
     }
     rows.branches[3].b_pu = real(0.02);
     rows.buses[0].v_min_pu = real(0.95);
-    let (merged, buses) = merge_zero_impedance(100.0, rows.clone()).unwrap();
+    let (merged, buses) = merge(100.0, rows.clone()).unwrap();
     let one = |bus| MergedBus { bus: BusId(bus), into: BusId(4) };
     assert_eq!(buses, [one(9), one(12)]);
     let case = Case::new(100.0, &merged).unwrap();
@@ -207,18 +207,18 @@ fn branches_without_impedance_make_their_ends_one_bus() {
     assert_eq!((case.loads[0].bus, case.storages[0].bus, case.generators[0].bus), (1, 1, 1));
     rows.branches.reverse();
     rows.buses.reverse();
-    assert_eq!(merge_zero_impedance(100.0, rows.clone()).map(|(merged, _)| Case::new(100.0, &merged).unwrap()).unwrap(), case);
+    assert_eq!(merge(100.0, rows.clone()).map(|(merged, _)| Case::new(100.0, &merged).unwrap()).unwrap(), case);
 
     let refused = |change: fn(&mut Network)| {
         let mut rows = network();
         (rows.branches[2].r_pu, rows.branches[2].x_pu) = (Real::ZERO, Real::ZERO);
         change(&mut rows);
-        merge_zero_impedance(100.0, rows).unwrap_err().to_string()
+        merge(100.0, rows).unwrap_err().to_string()
     };
     assert!(refused(|rows| rows.buses[0].base_voltage = MicroVolts(5)).contains("two base voltages"));
     assert!(refused(|rows| rows.branches[2].tap_ratio = real(0.9)).contains("branch 1 from bus 9 to bus 4 has a tap"));
     assert!(refused(|rows| rows.branches[1].tap_ratio = real(0.9)).contains("branch 3 from bus 4 to bus 9"));
-    let (same, none) = merge_zero_impedance(100.0, network()).unwrap();
+    let (same, none) = merge(100.0, network()).unwrap();
     assert_eq!((same, none), (network(), vec![]));
 }
 

@@ -20,6 +20,7 @@ fn network() -> impl Strategy<Value = Case> {
             loads: Vec::new(),
             storages: Vec::new(),
             dc_lines: Vec::new(),
+            nodes: crate::case::Nodes::default(),
         };
         let size = rows.len();
         for (place, (parent, x, rating, p, generator)) in rows.into_iter().enumerate() {

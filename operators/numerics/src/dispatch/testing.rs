@@ -30,6 +30,7 @@ pub(crate) fn branch(id: u32, from: usize, to: usize, x: f64, rating: f64) -> Ca
 
 pub(crate) fn unit(id: u32, bus: usize, limits: (f64, f64), cost: [f64; 3]) -> CaseGenerator {
     CaseGenerator {
+        static_var: false,
         id: GeneratorId(id),
         bus,
         p: 0.0,
@@ -96,6 +97,7 @@ pub(crate) fn four_bus(limits: f64) -> Case {
         loads: vec![load(1, 0, 0.8, class), load(2, 1, 1.2, class), load(3, 2, 0.9, class), load(4, 3, 0.7, class)],
         storages: Vec::new(),
         dc_lines: Vec::new(),
+        nodes: crate::case::Nodes::default(),
     }
 }
 

@@ -3,7 +3,8 @@
 //! A round solves, then lets the first kind move that has to: limits, then taps, then shunts; the next one starts from its
 //! solution. A bus whose units would have to give more than they can gives what they can and holds its voltage
 //! no more; it holds it again once that voltage lies beyond its set point by more than the hysteresis, and after a number of
-//! such returns no more. Taps and shunts move by whole steps, as many as the linearised power flow calls for, and rest
+//! such returns no more. Limits of static var compensators go with the square of the voltage: at a limit they are a shunt, and
+//! rounds go on until limit and voltage agree. Taps and shunts move by whole steps, as many as the linearised power flow calls for, and rest
 //! within the deadband; one that turns round too often rests where it is. Reference buses are not
 //! limited: they stand for the grid beyond (their excess is a [violation](super::violations)).
 //! Rules after Stott (1974) and Chang and Brandwajn (1988). Per unit.
@@ -16,6 +17,9 @@ use gridflow_inputs::network::BusKind;
 
 /// Output beyond a limit that counts as rounding.
 const ROUNDING: f64 = 1e-6;
+
+/// Change of a limit from round to round that counts as rounding.
+const DRIFT: f64 = 1e-9;
 
 /// A transformer that holds the voltage of a bus by its tap.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,7 +160,8 @@ struct Mover {
 /// When a control makes no sense, a round has no power flow, or the rounds are up; see [`PowerFlowError`].
 pub fn solve(case: &Case, options: &Options, controls: &Controls, cache: &mut Cache) -> Result<Controlled, PowerFlowError> {
     check(case, controls)?;
-    let ranges = ranges(case);
+    let mut ranges = ranges(case, None);
+    let any_static_var = controls.reactive_limits && case.generators.iter().any(|unit| unit.static_var);
     let mut moving = (!(controls.taps.is_empty() && controls.shunts.is_empty())).then(|| case.clone());
     let mut options = options.clone();
     let mut buses = vec![Limited::default(); case.buses.len()];
@@ -177,7 +182,11 @@ pub fn solve(case: &Case, options: &Options, controls: &Controls, cache: &mut Ca
         let mut flow = solve_limited(moving.as_ref().unwrap_or(case), &options, &limits, cache)?;
         iterations += flow.iterations;
         let mut moved = None;
-        if controls.reactive_limits {
+        if any_static_var {
+            let before = std::mem::replace(&mut ranges, self::ranges(case, Some(&flow.v)));
+            moved = drifted(&before, &ranges, &buses);
+        }
+        if controls.reactive_limits && moved.is_none() {
             moved = move_limits(case, controls, &ranges, &flow, &mut buses);
         }
         if let (None, Some(case)) = (moved, &mut moving) {
@@ -240,14 +249,26 @@ fn check(case: &Case, controls: &Controls) -> Result<(), PowerFlowError> {
     Ok(())
 }
 
-/// Least and greatest reactive output of each bus's units together, and how many there are.
-fn ranges(case: &Case) -> Vec<(f64, f64, usize)> {
+/// Least and greatest reactive output of each bus's units together at these voltages, without any at the set points, and
+/// how many there are.
+fn ranges(case: &Case, v: Option<&[f64]>) -> Vec<(f64, f64, usize)> {
     let mut ranges = vec![(0.0, 0.0, 0); case.buses.len()];
     for unit in &case.generators {
+        let v = v.map_or(unit.v_setpoint, |v| v[unit.bus]);
+        let (least, greatest) = unit.reactive_limits(v);
         let range = &mut ranges[unit.bus];
-        *range = (range.0 + unit.q_min, range.1 + unit.q_max, range.2 + 1);
+        *range = (range.0 + least, range.1 + greatest, range.2 + 1);
     }
     ranges
+}
+
+/// A bus at a limit that is no more what was solved with.
+fn drifted(before: &[(f64, f64, usize)], now: &[(f64, f64, usize)], buses: &[Limited]) -> Option<usize> {
+    (0..buses.len()).rev().find(|bus| match buses[*bus].bound {
+        None => false,
+        Some(Bound::Min) => (before[*bus].0 - now[*bus].0).abs() > DRIFT,
+        Some(Bound::Max) => (before[*bus].1 - now[*bus].1).abs() > DRIFT,
+    })
 }
 
 /// The voltage that a bus's units hold: the last one's.

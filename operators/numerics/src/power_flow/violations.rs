@@ -78,8 +78,9 @@ pub fn violations(case: &Case, flow: &PowerFlow, active_only: bool) -> Vec<Viola
     }
     for (unit, (p, q)) in case.generators.iter().zip(flow.generator_p.iter().zip(&flow.generator_q)) {
         if !active_only {
-            check(Limit::ReactiveMin(unit.id), *q, unit.q_min, false);
-            check(Limit::ReactiveMax(unit.id), *q, unit.q_max, true);
+            let (least, greatest) = unit.reactive_limits(flow.v[unit.bus]);
+            check(Limit::ReactiveMin(unit.id), *q, least, false);
+            check(Limit::ReactiveMax(unit.id), *q, greatest, true);
         }
         check(Limit::ActiveMax(unit.id), *p, unit.p_max, true);
     }
