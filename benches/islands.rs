@@ -286,13 +286,19 @@ fn through_dataflow(network: &[Input], moves: &[(Epoch, Input)]) {
                 IslandOutput::Placed(place, island, change) => Some(((place, island), change)),
                 _ => None,
             }));
+            let idle = changes(drawn.clone().flat_map(|drawn| match drawn {
+                IslandOutput::Idle(place, idle, change) => Some(((place, idle), change)),
+                _ => None,
+            }));
             let equipment = changes(drawn.flat_map(|drawn| match drawn {
                 IslandOutput::Element(place, row, change) => Some(((place, GridRow::Element(row.into())), change)),
                 _ => None,
             }));
             let readings =
                 changes(scope.input_from(&mut newest).map(|reading| ((place_of(&reading), GridRow::Reading(reading.into())), 1)));
-            by_island(equipment.concat(readings), placed).inner.probe_with(&progress);
+            let (grid, errors) = by_island(equipment.concat(readings), placed, idle);
+            grid.inner.probe_with(&progress);
+            errors.inner.probe_with(&progress);
         });
         let mut pass = |epoch: Epoch, told: Vec<IslandInput>, read: Vec<Reading>| {
             told.into_iter().for_each(|row| rows.send(row));

@@ -23,7 +23,7 @@ use timely::dataflow::operators::{Concat, OkErr};
 
 /// What observing gives.
 pub struct Observed<'scope> {
-    /// Streams that wait for no solver: topology, window, kpi, rejected, late, alarm, gap.
+    /// Streams that wait for no solver: topology, `bus_assignment`, `status_error`, window, kpi, rejected, late, alarm, gap.
     pub accounts: Rows<'scope, (Output, i64)>,
     /// Streams of the estimator: estimate, `estimate_residual`, `estimate_audit`.
     pub estimates: Changes<'scope, Output>,
@@ -136,7 +136,13 @@ pub fn build<'scope>(
         IslandOutput::Island(island, row, change) => Some(((island, GridRow::Island(row)), change)),
         _ => None,
     }));
-    let grid = by_island(equipment.concat(readings).concat(storages), placed).concat(references);
+    let idle = changes(drawn.clone().flat_map(|drawn| match drawn {
+        IslandOutput::Idle(place, idle, change) => Some(((place, idle), change)),
+        _ => None,
+    }));
+    let (grid, status_errors) = by_island(equipment.concat(readings).concat(storages), placed, idle);
+    let grid = grid.concat(references);
+    let status_errors = status_errors.inner.map(|(row, _, change)| (Output::from(row), change));
     let changed = drawn.flat_map(|drawn| match drawn {
         IslandOutput::Changed(island) => Some(island),
         _ => None,
@@ -170,7 +176,7 @@ pub fn build<'scope>(
     });
     let states = states.map(|(island, row): (IslandId, Estimate)| (island, GridRow::Estimate(Arc::new(row))));
     Observed {
-        accounts: summed.concat(rows_of_figures).concat(rows_of_sensors).concat(rows_of_islands),
+        accounts: summed.concat(rows_of_figures).concat(rows_of_sensors).concat(rows_of_islands).concat(status_errors),
         estimates: estimation_rows.clone().filter(|row| !matches!(row, Output::Outcome(_))).concat(audited),
         outcomes: estimation_rows.filter(|row| matches!(row, Output::Outcome(_))),
         figures,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use differential_dataflow::AsCollection;
 use gridflow_inputs::ids::IslandId;
-use gridflow_inputs::input::{Region, StorageTelemetry};
+use gridflow_inputs::input::{Quantity, Region, StorageTelemetry};
 use gridflow_inputs::network::{EquipmentKind, Network};
 use gridflow_inputs::{Epoch, Input};
 use serde::{Deserialize, Serialize};
@@ -16,9 +16,9 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Map;
 
-use crate::decision::{Estimate, Forecast, Shed};
+use crate::decision::{Estimate, Forecast, Shed, StatusError, StatusErrorKind};
 use crate::dispatch::Plan;
-use crate::islands::{IslandRow, Place};
+use crate::islands::{Idle, IdleState, IslandRow, Place};
 use crate::sealed::{Changes, Rows};
 use crate::solver::SolverInput;
 use crate::telemetry::Reading;
@@ -84,13 +84,39 @@ impl IslandRows {
     }
 }
 
-/// Rows of equipment and of sensors at it, by the island the equipment belongs to.
+/// Rows of equipment and of sensors at it, by the island the equipment belongs to; and the readings that contradict what
+/// `idle` says of their place. Both look into one index of the rows.
 #[must_use]
 pub fn by_island<'scope>(
     rows: Changes<'scope, (Place, GridRow)>,
     placed: Changes<'scope, (Place, IslandId)>,
-) -> Changes<'scope, (IslandId, GridRow)> {
-    at_own_epochs(rows.join_map(placed, |_place, row, island| (*island, row.clone())))
+    idle: Changes<'scope, (Place, Idle)>,
+) -> (Changes<'scope, (IslandId, GridRow)>, Changes<'scope, StatusError>) {
+    let rows = rows.arrange_by_key();
+    let grid = rows.clone().join_core(placed.arrange_by_key(), |_place, row, island| Some((*island, row.clone())));
+    let errors = rows.join_core(idle.arrange_by_key(), |place, row, idle| contradiction(*place, row, *idle));
+    // A sensor that goes on reporting withdraws and states the same.
+    (at_own_epochs(grid), at_own_epochs(errors.consolidate()))
+}
+
+/// What a reading contradicts: beyond three standard deviations, and taken since its place is without supply.
+fn contradiction((equipment, id): Place, row: &GridRow, idle: Idle) -> Option<StatusError> {
+    let GridRow::Reading(reading) = row else { return None };
+    let beyond = reading.value.unsigned_abs() > reading.sensor.sigma.unsigned_abs().saturating_mul(3);
+    if !beyond || reading.event_ms <= idle.since_ms {
+        return None;
+    }
+    let quantity = reading.sensor.quantity;
+    let kind = match (equipment, quantity, idle.state) {
+        (EquipmentKind::Branch, Quantity::ActiveFlow | Quantity::ReactiveFlow | Quantity::CurrentMagnitude, state) => match state {
+            IdleState::Out => StatusErrorKind::FlowOnOpenBranch,
+            IdleState::OpenAtBothEnds => StatusErrorKind::FlowWithBothEndsOpen,
+            IdleState::Dead => StatusErrorKind::FlowOnDeadBranch,
+        },
+        (EquipmentKind::Bus, Quantity::ActiveInjection | Quantity::ReactiveInjection, _) => StatusErrorKind::InjectionAtDeadBus,
+        _ => return None,
+    };
+    Some(StatusError { kind, equipment, id, sensor: reading.sensor.id, quantity })
 }
 
 /// The place a reading is joined at: its element, for meters below a bus that bus.

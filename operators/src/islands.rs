@@ -53,6 +53,26 @@ pub struct IslandRow {
     pub changed_ms: i64,
 }
 
+/// Why a branch or a bus belongs to no island with a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Idle {
+    /// Epoch since which it does not.
+    pub since_ms: i64,
+    /// What of it is so.
+    pub state: IdleState,
+}
+
+/// What keeps a branch or a bus without supply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum IdleState {
+    /// It is out of service, by its row, a switch or a bus at its end.
+    Out,
+    /// Switches are open at both its ends.
+    OpenAtBothEnds,
+    /// It is in service, and its island has no source.
+    Dead,
+}
+
 /// What the topology operator tells.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IslandOutput {
@@ -60,6 +80,8 @@ pub enum IslandOutput {
     Element(Place, Input, i64),
     /// A piece of equipment in service begins or ceases to belong to an island.
     Placed(Place, IslandId, i64),
+    /// A branch or a bus begins or ceases to be without supply, since then and in that way.
+    Idle(Place, Idle, i64),
     /// An island with a source begins or ceases to be as told.
     Island(IslandId, IslandRow, i64),
     /// What belongs to the island changed.

@@ -14,6 +14,8 @@ mod islands_bound;
 mod islands_incremental;
 #[path = "operators/islands_network.rs"]
 mod islands_network;
+#[path = "operators/islands_nodes.rs"]
+mod islands_nodes;
 #[path = "operators/islands_redraw.rs"]
 mod islands_redraw;
 #[path = "operators/islands_reference.rs"]

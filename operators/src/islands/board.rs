@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::buses::Buses;
 use super::graph::{Graph, Node};
 use super::inventory::Standing;
-use super::{IslandOutput, IslandRow, Place, Thing, Work};
+use super::{Idle, IdleState, IslandOutput, IslandRow, Place, Thing, Work};
 use crate::decision::{Alarm, AlarmKind, Topology};
 
 /// What was told of a piece of equipment.
@@ -36,14 +36,20 @@ impl Told {
     }
 }
 
+/// A place with what was told of it and what is seen now.
+type Change = (Place, Option<Told>, Told);
+
 #[derive(Debug)]
 struct Item {
     thing: Thing,
     ends: Option<(Node, Option<Node>)>,
     source: i64,
+    /// Whether switches have it open at both ends.
+    both_open: bool,
     /// The link it is in the graph.
     link: Option<[Node; 2]>,
     told: Option<Told>,
+    idle: Option<Idle>,
 }
 
 /// What hangs on a bus.
@@ -63,8 +69,8 @@ pub(super) struct History {
     names: BTreeMap<IslandId, BusId>,
     /// Since when each island is as it is.
     islands: BTreeMap<IslandId, i64>,
-    /// Since when each dead bus is dead.
-    dead: BTreeMap<BusId, i64>,
+    /// Since when each branch or bus is without supply.
+    idle: BTreeMap<Place, i64>,
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +82,6 @@ pub(super) struct Board {
     things: BTreeMap<Thing, u32>,
     items: Vec<Item>,
     islands: BTreeMap<IslandId, IslandRow>,
-    dead: BTreeMap<BusId, i64>,
     compared: u64,
     told: u64,
 }
@@ -125,8 +130,9 @@ impl Board {
                 looked_at.extend(places.filter_map(|place| self.things.get(&Thing::Equipment(place))));
             }
         }
-        let changes = self.compare(looked_at);
+        let (changes, alarms) = self.compare(now, looked_at, out);
         self.tell(now, &changes, names, renewed, out);
+        out.extend(alarms);
         let Self { buses, graph, .. } = self;
         out.extend(buses.settle(|node| graph.id(node)).into_iter().map(|(row, by)| IslandOutput::Row(row.into(), by)));
         self.told += (out.len() - before) as u64;
@@ -138,6 +144,7 @@ impl Board {
         for (thing, standing) in standing {
             let item = self.item(thing);
             looked_at.push(item);
+            self.items[item as usize].both_open = standing.both_open;
             let ends = standing.ends.map(|(first, second)| (self.node(first), second.map(|second| self.node(second))));
             let (had, gave) = (self.items[item as usize].ends, self.items[item as usize].source);
             if (had, gave) == (ends, standing.source) {
@@ -223,7 +230,7 @@ impl Board {
     fn item(&mut self, thing: Thing) -> u32 {
         let Self { items, things, .. } = self;
         *things.entry(thing).or_insert_with(|| {
-            items.push(Item { thing, ends: None, source: 0, link: None, told: None });
+            items.push(Item { thing, ends: None, source: 0, both_open: false, link: None, told: None, idle: None });
             u32::try_from(items.len() - 1).expect("equipment is counted in 32 bits")
         })
     }
@@ -241,8 +248,22 @@ impl Board {
         Told { island: face.name, energised: face.reference.is_some(), reference }
     }
 
-    /// Of the equipment looked at, what belongs elsewhere or otherwise than told: place, before, now.
-    fn compare(&mut self, looked_at: Vec<u32>) -> Vec<(Place, Option<Told>, Told)> {
+    /// Why a piece of equipment is without supply, for branches and buses.
+    fn idle(now: i64, item: &Item, seen: Told) -> Option<Idle> {
+        if seen.energised || !(item.is(EquipmentKind::Branch) || item.is(EquipmentKind::Bus)) {
+            return None;
+        }
+        let state = match seen.island {
+            Some(_) => IdleState::Dead,
+            None if item.both_open => IdleState::OpenAtBothEnds,
+            None => IdleState::Out,
+        };
+        Some(Idle { since_ms: item.idle.map_or(now, |idle| idle.since_ms), state })
+    }
+
+    /// Of the equipment looked at, what belongs elsewhere or otherwise than told: place, before, now. Tells what is without
+    /// supply and gives the alarms of buses for it: those that end first.
+    fn compare(&mut self, now: i64, looked_at: Vec<u32>, out: &mut Vec<IslandOutput>) -> (Vec<Change>, Vec<IslandOutput>) {
         let equipment = |item: u32| match self.items[item as usize].thing {
             Thing::Equipment(place) => Some((place, item)),
             Thing::NodeSwitch(_) => None,
@@ -251,21 +272,36 @@ impl Board {
         items.sort_unstable();
         items.dedup();
         self.compared += items.len() as u64;
-        let mut changes = Vec::new();
+        let (mut changes, mut ended, mut begun) = (Vec::new(), Vec::new(), Vec::new());
         for (place, item) in items {
             let seen = self.seen(&self.items[item as usize]);
-            let told = self.items[item as usize].told.replace(seen);
+            let here = &mut self.items[item as usize];
+            let idle = Self::idle(now, here, seen);
+            let was_idle = std::mem::replace(&mut here.idle, idle);
+            if was_idle != idle {
+                out.extend(was_idle.map(|idle| IslandOutput::Idle(place, idle, -1)));
+                out.extend(idle.map(|idle| IslandOutput::Idle(place, idle, 1)));
+            }
+            match (was_idle, idle) {
+                (Some(was), None) if place.0 == EquipmentKind::Bus => {
+                    ended.push(IslandOutput::Row(alarm(place.1, was.since_ms).into(), -1))
+                }
+                (None, Some(is)) if place.0 == EquipmentKind::Bus => begun.push(IslandOutput::Row(alarm(place.1, is.since_ms).into(), 1)),
+                _ => {}
+            }
+            let told = here.told.replace(seen);
             if told != Some(seen) {
                 changes.push((place, told, seen));
             }
         }
-        changes
+        ended.append(&mut begun);
+        (changes, ended)
     }
 
     fn tell(
         &mut self,
         now: i64,
-        changes: &[(Place, Option<Told>, Told)],
+        changes: &[Change],
         mut names: BTreeSet<IslandId>,
         renewed: impl Iterator<Item = Place>,
         out: &mut Vec<IslandOutput>,
@@ -309,19 +345,6 @@ impl Board {
         }
         out.extend(changes.iter().map(|(place, _, seen)| IslandOutput::Row(seen.row(*place).into(), 1)));
         out.extend(changed.into_iter().map(IslandOutput::Changed));
-
-        let buses = changes.iter().filter(|(place, ..)| place.0 == EquipmentKind::Bus);
-        for ((_, id), ..) in buses.clone().filter(|(.., seen)| seen.energised) {
-            if let Some(since_ms) = self.dead.remove(&BusId(*id)) {
-                out.push(IslandOutput::Row(alarm(*id, since_ms).into(), -1));
-            }
-        }
-        for ((_, id), ..) in buses.filter(|(.., seen)| !seen.energised) {
-            self.dead.entry(BusId(*id)).or_insert_with(|| {
-                out.push(IslandOutput::Row(alarm(*id, now).into(), 1));
-                now
-            });
-        }
     }
 
     /// Reference bus of the island of this name, when there is one with a source.
@@ -338,14 +361,21 @@ impl Board {
             Thing::Equipment(place) => Some((*place, &self.items[*item as usize])),
             Thing::NodeSwitch(_) => None,
         });
-        out.extend(equipment.filter_map(|(place, item)| Some(IslandOutput::Placed(place, item.told?.placed()?, 1))));
+        for (place, item) in equipment {
+            out.extend(item.idle.map(|idle| IslandOutput::Idle(place, idle, 1)));
+            out.extend(item.told.and_then(Told::placed).map(|island| IslandOutput::Placed(place, island, 1)));
+        }
         out.extend(self.islands.iter().map(|(island, row)| IslandOutput::Island(*island, *row, 1)));
     }
 
     /// What rows do not say.
     pub(super) fn history(&self) -> History {
         let islands = self.islands.iter().map(|(island, row)| (*island, row.changed_ms)).collect();
-        History { names: self.graph.names().collect(), islands, dead: self.dead.clone() }
+        let idle = self.things.iter().filter_map(|(thing, item)| match thing {
+            Thing::Equipment(place) => Some((*place, self.items[*item as usize].idle?.since_ms)),
+            Thing::NodeSwitch(_) => None,
+        });
+        History { names: self.graph.names().collect(), islands, idle: idle.collect() }
     }
 
     /// Draws everything from scratch, as `history` has it; false when that is of another network.
@@ -359,10 +389,17 @@ impl Board {
         self.graph.lose(names.into_iter());
         self.update(0, standing.into_iter(), std::iter::empty(), &mut Vec::new());
         let fits = self.graph.names().eq(history.names) && self.islands.keys().eq(history.islands.keys());
-        let fits = fits && self.dead.keys().eq(history.dead.keys());
         self.islands.values_mut().zip(history.islands.into_values()).for_each(|(row, changed_ms)| row.changed_ms = changed_ms);
-        self.dead = history.dead;
-        fits
+        let mut idle = history.idle;
+        for (thing, item) in &self.things {
+            if let (Thing::Equipment(place), Some(here)) = (thing, &mut self.items[*item as usize].idle) {
+                match idle.remove(place) {
+                    Some(since_ms) => here.since_ms = since_ms,
+                    None => return false,
+                }
+            }
+        }
+        fits && idle.is_empty()
     }
 }
 

@@ -45,6 +45,7 @@ fn sums(log: &Log, workers: usize) -> Vec<Picture> {
                 IslandOutput::Island(island, row, change) => sum.references.add((island, row.reference), change),
                 IslandOutput::Changed(island) => assert!(sum.changed.insert(island), "island {island} is told twice to have changed"),
                 IslandOutput::Row(row, change) => sum.outputs.add(row, change),
+                IslandOutput::Idle(place, idle, change) => sum.idle.add((place, idle), change),
             }
         }
         sum.clone()

@@ -10,7 +10,7 @@ use gridflow_inputs::input::{Kind, NodeSwitch, Quality, Switch, SwitchStatus};
 use gridflow_inputs::network::{BusKind, EquipmentKind, Side};
 use gridflow_inputs::{Epoch, Input, Sequenced};
 use gridflow_operators::decision::{Alarm, AlarmKind, BusAssignment, Reason, Rejected, Topology};
-use gridflow_operators::islands::{IslandInput, IslandOutput, IslandRow, Place};
+use gridflow_operators::islands::{Idle, IdleState, IslandInput, IslandOutput, IslandRow, Place};
 
 /// Where a network row belongs and from when on it holds.
 fn describe(row: &Input) -> Option<(Place, i64)> {
@@ -60,6 +60,7 @@ struct Picture {
     placed: BTreeMap<Place, IslandId>,
     islands: BTreeMap<IslandId, IslandRow>,
     topology: BTreeMap<Place, Topology>,
+    idle: BTreeMap<Place, Idle>,
     /// Buses of nodes that are part of another's.
     buses: BTreeMap<u32, u32>,
 }
@@ -346,6 +347,18 @@ impl Redraw {
             let reference = source.is_some_and(|(_, bus)| place == (EquipmentKind::Bus, bus.0));
             let row = Topology { equipment: place.0, id: place.1, island: home, energised: source.is_some(), reference };
             picture.topology.insert(place, row);
+            if source.is_none() && matches!(place.0, EquipmentKind::Bus | EquipmentKind::Branch) {
+                let open_at = |side: Side| {
+                    let mut switches = self.by_equipment.get(&place).into_iter().flatten().map(|id| &self.switches[id]);
+                    switches.any(|switch| switch.row.side == side && !switch.closed())
+                };
+                let state = match home {
+                    Some(_) => IdleState::Dead,
+                    None if place.0 == EquipmentKind::Branch && open_at(Side::From) && open_at(Side::To) => IdleState::OpenAtBothEnds,
+                    None => IdleState::Out,
+                };
+                picture.idle.insert(place, Idle { since_ms: 0, state });
+            }
             if let (Some(home), Some((_, bus))) = (home, source) {
                 picture.placed.insert(place, home);
                 picture.islands.insert(home, IslandRow { reference: *bus, changed_ms: 0 });
@@ -358,6 +371,16 @@ impl Redraw {
     fn redraw(&mut self, now: i64, changed: &BTreeSet<Place>, out: &mut Vec<IslandOutput>) {
         let mut new = self.draw();
         let old = std::mem::take(&mut self.picture);
+        for (place, idle) in &mut new.idle {
+            idle.since_ms = old.idle.get(place).map_or(now, |before| before.since_ms);
+        }
+        for place in old.idle.keys().chain(new.idle.keys()).collect::<BTreeSet<_>>() {
+            let (before, idle) = (old.idle.get(place), new.idle.get(place));
+            if before != idle {
+                out.extend(before.map(|idle| IslandOutput::Idle(*place, *idle, -1)));
+                out.extend(idle.map(|idle| IslandOutput::Idle(*place, *idle, 1)));
+            }
+        }
         let mut touched: BTreeSet<IslandId> = changed.iter().filter_map(|place| new.placed.get(place).copied()).collect();
         each_difference(&old.placed, &new.placed, |place, island, by| {
             touched.insert(*island);

@@ -11,7 +11,7 @@ use gridflow_inputs::input::{Kind, NodeSwitch, Switch, SwitchStatus};
 use gridflow_inputs::network::{BusKind, EquipmentKind, Side};
 use gridflow_inputs::{Epoch, Input};
 use gridflow_operators::decision::{Alarm, AlarmKind, BusAssignment, Output, Reason, Rejected, Topology};
-use gridflow_operators::islands::Place;
+use gridflow_operators::islands::{Idle, IdleState, Place};
 
 use crate::harness::State;
 use crate::islands_redraw::{buses, renamed};
@@ -53,6 +53,7 @@ pub(crate) struct Picture {
     pub(crate) placed: State<(Place, IslandId)>,
     pub(crate) references: State<(IslandId, BusId)>,
     pub(crate) outputs: State<Output>,
+    pub(crate) idle: State<(Place, Idle)>,
     /// Islands whose rows changed in this epoch: their equipment's rows, what belongs to them, their reference bus.
     pub(crate) changed: BTreeSet<IslandId>,
 }
@@ -94,6 +95,8 @@ pub(crate) struct Reference {
     rejected: State<Output>,
     dead: BTreeMap<u32, i64>,
     names: BTreeMap<u32, u32>,
+    /// Since when branches and buses are without supply.
+    idle: BTreeMap<Place, i64>,
 }
 
 impl Reference {
@@ -252,7 +255,7 @@ impl Reference {
                 Some((island, lowest))
             })
             .collect();
-        let mut dead = BTreeMap::new();
+        let (mut dead, mut idle) = (BTreeMap::new(), BTreeMap::new());
         for (place, home) in &homes {
             let reference = home.and_then(|home| references.get(&home));
             let row = Topology {
@@ -263,6 +266,13 @@ impl Reference {
                 reference: place.0 == EquipmentKind::Bus && reference == Some(&place.1),
             };
             picture.outputs.add(row.into(), 1);
+            if reference.is_none() && matches!(place.0, EquipmentKind::Bus | EquipmentKind::Branch) {
+                let since_ms = self.idle.get(place).copied().unwrap_or(now);
+                // No switch of these networks is at one end.
+                let state = if home.is_some() { IdleState::Dead } else { IdleState::Out };
+                idle.insert(*place, since_ms);
+                picture.idle.add((*place, Idle { since_ms, state }), 1);
+            }
             match (home, reference) {
                 (Some(home), Some(_)) => picture.placed.add((*place, IslandId(*home)), 1),
                 _ if place.0 == EquipmentKind::Bus => drop(dead.insert(place.1, self.dead.get(&place.1).copied().unwrap_or(now))),
@@ -275,6 +285,7 @@ impl Reference {
         }
         self.dead = dead;
         self.names = labels;
+        self.idle = idle;
         references.iter().for_each(|(island, bus)| picture.references.add((IslandId(*island), BusId(*bus)), 1));
         picture
     }

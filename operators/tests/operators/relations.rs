@@ -8,18 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gridflow_inputs::Epoch;
 use gridflow_inputs::ids::{BusId, IslandId, SensorId, StorageId, ZoneId};
-use gridflow_inputs::input::StorageTelemetry;
+use gridflow_inputs::input::{Quantity, Sensor, StorageTelemetry};
 use gridflow_inputs::network::EquipmentKind;
 use gridflow_inputs::units::{MilliCelsius, MilliWattHours, MilliWatts, PartsPerMillion};
 use gridflow_operators::audit::{AuditInput, Used, UsedReading, audit};
-use gridflow_operators::decision::{EstimateAudit, Output};
+use gridflow_operators::decision::{EstimateAudit, Output, StatusError, StatusErrorKind};
 use gridflow_operators::features::{Origin, Part, Quarter, QuarterKey, quarters};
 use gridflow_operators::grid::{GridRow, by_island, changes, solver_rows};
-use gridflow_operators::islands::{IslandRow, Place};
+use gridflow_operators::islands::{Idle, IdleState, IslandRow, Place};
 use gridflow_operators::newest::newest;
 use gridflow_operators::sealed::Rows;
 use gridflow_operators::solver::SolverInput;
-use gridflow_operators::telemetry::Correction;
+use gridflow_operators::telemetry::{Correction, Reading};
 use proptest::prelude::*;
 use timely::dataflow::operators::vec::Map;
 
@@ -87,11 +87,12 @@ fn wire_join(rows: Rows<'_, (Joined, i64)>) -> Rows<'_, ((u32, GridRow), i64)> {
         Joined::Row(place, number) => Some(((place, GridRow::Island(IslandRow { reference: BusId(number), changed_ms: 0 })), change)),
         Joined::Placed(..) => None,
     });
-    let placed = rows.flat_map(|(row, change)| match row {
+    let placed = rows.clone().flat_map(|(row, change)| match row {
         Joined::Placed(place, island) => Some(((place, island), change)),
         Joined::Row(..) => None,
     });
-    solver_rows(by_island(changes(elements), changes(placed))).flat_map(|row| match row {
+    let idle = rows.flat_map(|_| None);
+    solver_rows(by_island(changes(elements), changes(placed), changes(idle)).0).flat_map(|row| match row {
         SolverInput::Row { key, row, change } => Some(((key, row), change)),
         _ => None,
     })
@@ -104,6 +105,107 @@ fn join_draws() -> impl Strategy<Value = Vec<Vec<Joined>>> {
         (place(), 1..3u32).prop_map(|(place, island)| Joined::Placed(place, IslandId(island))),
     ];
     prop::collection::vec(prop::collection::vec(row, 0..5), 1..30)
+}
+
+/// Readings and what is without supply: a place, its sensor, event time and value; a place, since when, how.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    Reading(Place, u32, i64, i64),
+    Idle(Place, i64, IdleState),
+}
+
+/// Of each place a sensor of each quantity, with a standard deviation of 10.
+const CLAIMED: [(EquipmentKind, Quantity); 6] = [
+    (EquipmentKind::Branch, Quantity::ActiveFlow),
+    (EquipmentKind::Branch, Quantity::ReactiveFlow),
+    (EquipmentKind::Branch, Quantity::CurrentMagnitude),
+    (EquipmentKind::Bus, Quantity::ActiveInjection),
+    (EquipmentKind::Bus, Quantity::ReactiveInjection),
+    (EquipmentKind::Bus, Quantity::VoltageMagnitude),
+];
+
+fn claimed(sensor: u32, (element, element_id): Place) -> Sensor {
+    let quantity = CLAIMED[sensor as usize].1;
+    Sensor { sigma: 10, element, element_id, ..crate::telemetry::sensor(sensor, quantity, element, element_id, 1, 1) }
+}
+
+fn wire_claims(rows: Rows<'_, (Claim, i64)>) -> Rows<'_, (StatusError, i64)> {
+    let readings = rows.clone().flat_map(|(row, change)| match row {
+        Claim::Reading(place, sensor, event_ms, value) => {
+            let reading = Reading { sensor: claimed(sensor, place), event_ms, value };
+            Some(((place, GridRow::Reading(reading.into())), change))
+        }
+        Claim::Idle(..) => None,
+    });
+    let idle = rows.clone().flat_map(|(row, change)| match row {
+        Claim::Idle(place, since_ms, state) => Some(((place, Idle { since_ms, state }), change)),
+        Claim::Reading(..) => None,
+    });
+    let placed = rows.flat_map(|_| None);
+    by_island(changes(readings), changes(placed), changes(idle)).1.inner.map(|(row, _, change)| (row, change))
+}
+
+/// The newest reading of each sensor and the state of each place, one step after another: late readings leave the newest as it
+/// is, corrections replace it, withdrawals bring the one before back.
+fn claim_draws() -> impl Strategy<Value = Vec<Vec<Claim>>> {
+    let reading = (0..6u32, 1..3u32, 0..6i64, prop_oneof![Just(0i64), -32..33i64, Just(31i64), Just(-31i64), Just(30i64)]);
+    let state = prop_oneof![Just(None), Just(Some(IdleState::Out)), Just(Some(IdleState::OpenAtBothEnds)), Just(Some(IdleState::Dead))];
+    let idle = (prop_oneof![Just(EquipmentKind::Branch), Just(EquipmentKind::Bus)], 1..3u32, state);
+    let epoch = (prop::collection::vec((reading, any::<bool>()), 0..5), prop::collection::vec(idle, 0..2));
+    prop::collection::vec(epoch, 1..30).prop_map(|epochs| {
+        let mut readings: BTreeMap<(u32, Place), BTreeMap<i64, i64>> = BTreeMap::new();
+        let mut idle: BTreeMap<Place, (i64, IdleState)> = BTreeMap::new();
+        let mut held: BTreeSet<Claim> = BTreeSet::new();
+        let mut step = |(now, (drawn, states)): (i64, (Vec<_>, Vec<_>))| {
+            for ((sensor, id, event_ms, value), withdrawn) in drawn {
+                let of = readings.entry((sensor, (CLAIMED[sensor as usize].0, id))).or_default();
+                if withdrawn {
+                    of.remove(&event_ms)
+                } else {
+                    of.insert(event_ms, value)
+                };
+            }
+            for (equipment, id, state) in states {
+                match state {
+                    None => drop(idle.remove(&(equipment, id))),
+                    // Since when it is without supply does not change with the way it is.
+                    Some(state) => idle.entry((equipment, id)).or_insert((now, state)).1 = state,
+                }
+            }
+            let newest = |((sensor, place), of): (&(u32, Place), &BTreeMap<i64, i64>)| {
+                of.last_key_value().map(|(event_ms, value)| Claim::Reading(*place, *sensor, *event_ms, *value))
+            };
+            let mut after: BTreeSet<Claim> = readings.iter().filter_map(newest).collect();
+            after.extend(idle.iter().map(|(place, (since_ms, state))| Claim::Idle(*place, *since_ms, *state)));
+            let drawn = held.symmetric_difference(&after).cloned().collect();
+            held = after;
+            drawn
+        };
+        (0..).map(|place: i64| place / 5).zip(epochs).map(&mut step).collect()
+    })
+}
+
+/// What readings contradict, looked through one by one.
+fn contradicted(held: &BTreeSet<Claim>) -> BTreeSet<StatusError> {
+    let mut errors = BTreeSet::new();
+    for claim in held {
+        for other in held {
+            let (Claim::Reading(at, sensor, event_ms, value), Claim::Idle(place, since_ms, state)) = (claim, other) else { continue };
+            if at != place || event_ms <= since_ms || (-30..=30).contains(value) {
+                continue;
+            }
+            let kind = match (*sensor, state) {
+                (0..3, IdleState::Out) => StatusErrorKind::FlowOnOpenBranch,
+                (0..3, IdleState::OpenAtBothEnds) => StatusErrorKind::FlowWithBothEndsOpen,
+                (0..3, IdleState::Dead) => StatusErrorKind::FlowOnDeadBranch,
+                (3..5, _) => StatusErrorKind::InjectionAtDeadBus,
+                _ => continue,
+            };
+            let quantity = CLAIMED[*sensor as usize].1;
+            errors.insert(StatusError { kind, equipment: place.0, id: place.1, sensor: SensorId(*sensor), quantity });
+        }
+    }
+    errors
 }
 
 fn part_draws() -> impl Strategy<Value = Vec<Vec<(QuarterKey, Part)>>> {
@@ -203,6 +305,20 @@ fn audited(log: &[AuditEpoch]) -> Vec<Vec<(Output, i64)>> {
         told.push(state.0.into_iter().collect());
     }
     told
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
+
+    // REQ: GRID-08
+    #[test]
+    fn status_errors_hold_as_long_as_the_newest_readings_contradict_the_switches(draws in claim_draws()) {
+        let (fed, states) = toggled(&draws);
+        let expected = changes_of(states.iter().map(contradicted));
+        for workers in 1..3 {
+            prop_assert_eq!(&told(workers, &fed, wire_claims), &expected, "{} workers", workers);
+        }
+    }
 }
 
 proptest! {

@@ -237,3 +237,39 @@ fn the_fast_decoupled_iteration_arrives_where_newton_does() {
         assert!(matches!(solve(&case, &slack, &mut Cache::new()), Err(PowerFlowError::Given(_))));
     }
 }
+
+#[test]
+fn a_static_var_compensator_at_its_limit_is_a_shunt() {
+    let Some(mut case) = published("pglib_opf_case14_ieee") else { return };
+    let bus = case.generators[2].bus;
+    case.generators.iter_mut().filter(|unit| unit.bus == bus).for_each(|unit| unit.v_setpoint = 1.04);
+    let free = plain(&case);
+    let (v, needed) = (free.v[bus], free.generator_q[2]);
+    let controls = Controls { reactive_limits: true, ..Controls::default() };
+    case.generators[2].static_var = true;
+    // It can give at 1 per unit what is needed here, and so more at the voltage it holds.
+    (case.generators[2].q_min, case.generators[2].q_max) = (-0.4, needed / (v * v) + 1e-3);
+    assert!(v > 1.0 && case.generators[2].q_max < needed);
+    assert!(solved(&case, &controls).limited.iter().all(|limited| limited.bus != bus));
+    // At its limit, which is the susceptance.
+    case.generators[2].q_max = needed / (v * v) - 0.05;
+    let found = solved(&case, &controls);
+    let at_limit = found.limited.iter().find(|limited| limited.bus == bus).map(|limited| limited.bound);
+    assert_eq!(at_limit, Some(Bound::Max));
+    assert!(found.flow.v[bus] < v - 1e-4);
+    let mut written = case.clone();
+    for limited in &found.limited {
+        written.buses[limited.bus].kind = BusKind::Load;
+        for unit in written.generators.iter_mut().filter(|unit| unit.bus == limited.bus) {
+            unit.q = match (unit.static_var, limited.bound) {
+                (true, _) => 0.0,
+                (false, Bound::Max) => unit.q_max,
+                (false, Bound::Min) => unit.q_min,
+            };
+        }
+    }
+    written.buses[bus].b += case.generators[2].q_max;
+    let judge = plain(&written);
+    assert!(distance(&judge.v, &found.flow.v) < 1e-8 && distance(&judge.va, &found.flow.va) < 1e-8);
+    assert!((found.flow.generator_q[2] - case.generators[2].q_max * found.flow.v[bus] * found.flow.v[bus]).abs() < 1e-8);
+}

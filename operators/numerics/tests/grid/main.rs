@@ -6,6 +6,7 @@ mod controls;
 mod dense;
 mod estimation;
 mod measurements;
+mod nodes;
 mod power_flow;
 mod residuals;
 mod support;

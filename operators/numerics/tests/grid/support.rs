@@ -1,6 +1,7 @@
 //! The published networks these tests run on, and a source of noise.
 
 use gridflow_inputs::matpower;
+use gridflow_inputs::network::Network;
 use gridflow_numerics::case::Case;
 use std::f64::consts::PI;
 use std::path::PathBuf;
@@ -14,14 +15,20 @@ pub(crate) fn data() -> Option<PathBuf> {
 }
 
 /// A MATPOWER file of the data sets as a case, when it is there; says so otherwise.
-#[allow(clippy::print_stdout)] // a test that checks nothing has to say so
 pub(crate) fn published(name: &str) -> Option<Case> {
+    let (base_mva, network) = published_network(name)?;
+    Some(Case::new(base_mva, &network).expect("a published file makes sense"))
+}
+
+/// The base power of a MATPOWER file of the data sets and its rows.
+#[allow(clippy::print_stdout)] // a test that checks nothing has to say so
+pub(crate) fn published_network(name: &str) -> Option<(f64, Network)> {
     let text = data().and_then(|data| std::fs::read_to_string(data.join(format!("matpower/{name}.m"))).ok());
     if text.is_none() {
         println!("skipped: {name}.m is not in the data directory");
     }
     let file = matpower::read(name, &text?).expect("a published file can be read");
-    Some(Case::new(file.base_power.mva(), &file.network).expect("a published file makes sense"))
+    Some((file.base_power.mva(), file.network))
 }
 
 /// Normally distributed numbers from a seed: splitmix64 and Box-Muller.
