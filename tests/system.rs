@@ -16,6 +16,10 @@ mod estimate;
 mod islands;
 #[path = "system/late_rows.rs"]
 mod late_rows;
+#[path = "system/losses.rs"]
+mod losses;
+#[path = "system/maintenance.rs"]
+mod maintenance;
 #[path = "system/prefix.rs"]
 mod prefix;
 #[path = "system/processes.rs"]

@@ -40,7 +40,7 @@ pub fn build<'scope>(
     let worker = feed.scope().index() as u64;
     let changed = observed.changed.clone().map(|island| SolverInput::<GridRow>::Trigger { key: island.0 });
     let timer = on_timer::<GridRow>(feed, Timer::Dispatch);
-    let known = solver_rows(observed.grid.clone().concat(observed.states.clone())).concat(shared_region(region));
+    let known = solver_rows(observed.at_equipment.clone().concat(observed.states.clone())).concat(shared_region(region));
 
     let stable = solver(
         known.clone().concat(changed.clone()).concat(timer.clone()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gridflow_inputs::ids::{IslandId, ZoneId};
-use gridflow_inputs::input::{Region, Timer};
+use gridflow_inputs::input::{Quantity, Region, Timer};
 use gridflow_inputs::log::EpochBatch;
 use gridflow_inputs::network::EquipmentKind;
 use gridflow_inputs::{Input, Sequenced};
@@ -31,12 +31,15 @@ pub struct Observed<'scope> {
     pub outcomes: Changes<'scope, Output>,
     /// Key figures, for features.
     pub figures: Changes<'scope, (ZoneId, Kpi)>,
-    /// Equipment, readings and storage telemetry of each island.
-    pub grid: Changes<'scope, (IslandId, GridRow)>,
+    /// Equipment of each island, its storage telemetry, and what its units give and loads draw: of all that is measured, what
+    /// is not in the estimate.
+    pub at_equipment: Changes<'scope, (IslandId, GridRow)>,
     /// The newest estimate of each island.
     pub states: Changes<'scope, (IslandId, GridRow)>,
     /// Islands whose equipment changed, or that became observable: to be decided anew at once.
     pub changed: Rows<'scope, IslandId>,
+    /// All that topology tells.
+    pub drawn: Rows<'scope, IslandOutput>,
 }
 
 /// How late rows may be, if the row says so: for which worker, the place of the row in its epoch, the bounds.
@@ -143,12 +146,18 @@ pub fn build<'scope>(
     let (grid, status_errors) = by_island(equipment.concat(readings).concat(storages), placed, idle);
     let grid = grid.concat(references);
     let status_errors = status_errors.inner.map(|(row, _, change)| (Output::from(row), change));
-    let changed = drawn.flat_map(|drawn| match drawn {
+    let at_equipment = grid.clone().filter(|(_, row)| match row {
+        GridRow::Reading(reading) => {
+            matches!(reading.sensor.quantity, Quantity::ActiveGeneration | Quantity::ActiveLoad | Quantity::ReactiveLoad)
+        }
+        _ => true,
+    });
+    let changed = drawn.clone().flat_map(|drawn| match drawn {
         IslandOutput::Changed(island) => Some(island),
         _ => None,
     });
 
-    let problem = solver_rows(grid.clone()).concat(on_timer(feed.clone(), Timer::Estimate)).concat(shared_region(region));
+    let problem = solver_rows(grid).concat(on_timer(feed.clone(), Timer::Estimate)).concat(shared_region(region));
     let estimated = solver(problem, "Estimation", registry, 0, pool.clone(), solve_estimation());
     let corrections = told.flat_map(|told| match told {
         TelemetryOutput::Correction(row) => Some(AuditInput::Correction(row)),
@@ -180,8 +189,9 @@ pub fn build<'scope>(
         estimates: estimation_rows.clone().filter(|row| !matches!(row, Output::Outcome(_))).concat(audited),
         outcomes: estimation_rows.filter(|row| matches!(row, Output::Outcome(_))),
         figures,
-        grid,
+        at_equipment,
         states,
         changed: changed.concat(observable),
+        drawn,
     }
 }

@@ -53,23 +53,27 @@ pub fn build<'scope>(
     let (feed, refused) = hygiene(feed);
     let region = region(feed.clone(), registry);
     let told = facts(feed.clone(), registry);
-    let observed = observe::build(feed.clone(), batches, region.clone(), &pools.stability, registry);
+    let mut observed = observe::build(feed.clone(), batches, region.clone(), &pools.stability, registry);
     let secured = secure::build(feed.clone(), region.clone(), &observed, pools, registry);
+    // Decisions start from what was known before a change where there is no estimate after it.
+    observed.states = observed.states.concat(secured.before);
     let predicted = predict::build(feed.clone(), region.clone(), observed.figures.clone(), &pools.economy, registry);
     let decided = decide::build(feed, region, &observed, predicted.forecasts.clone(), leads, pools, registry);
 
     let outcomes = observed.outcomes.concat(secured.outcomes).concat(predicted.outcomes).concat(decided.outcomes);
-    let accounts = observed.accounts.concat(refused).concat(told);
-    let groups: [(&str, Changes<'scope, _>); 7] = [
+    let accounts = observed.accounts.concat(refused).concat(secured.refused).concat(told);
+    let groups: [(&str, Changes<'scope, _>); 8] = [
         ("Seal estimates", observed.estimates),
         ("Seal constraints", secured.constraints),
         ("Seal contingencies", secured.contingencies),
+        ("Seal maintenance", secured.maintenance),
         ("Seal forecasts", predicted.rows),
         ("Seal stability", decided.stability),
         ("Seal decisions", decided.decisions),
         ("Seal outcomes", outcomes),
     ];
     let sealed = seal_at_own_epochs(accounts, "Seal accounts", registry, take.clone());
+    let deficits = seal_at_own_epochs(secured.deficits, "Seal deficits", registry, take.clone());
     let others = groups.map(|(name, rows)| seal(rows, name, registry, take.clone()));
-    scope.concatenate(others.into_iter().chain([sealed]))
+    scope.concatenate(others.into_iter().chain([sealed, deficits]))
 }

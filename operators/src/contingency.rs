@@ -41,16 +41,16 @@ pub struct ContingencyState {
 
 /// What the view that stands rests on.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Basis {
-    solved_ms: i64,
+pub(crate) struct Basis {
+    pub(crate) solved_ms: i64,
     /// Since when the island was as it was then.
-    changed_ms: i64,
+    pub(crate) changed_ms: i64,
     /// Whether an estimate of it told the injections.
-    estimated: bool,
+    pub(crate) estimated: bool,
 }
 
 impl Basis {
-    fn stands(&self, island: &IslandRow, estimated: bool, now_ms: i64) -> bool {
+    pub(crate) fn stands(&self, island: &IslandRow, estimated: bool, now_ms: i64) -> bool {
         self.changed_ms == island.changed_ms && (self.estimated || !estimated) && now_ms - self.solved_ms < REFRESH_MS
     }
 }

@@ -150,6 +150,36 @@ code! {
         AngleDifference = 4,
     }
 
+    /// What a planned outage would do.
+    pub enum Verdict {
+        /// It breaks no limit that holds now and makes none worse, alone or with any single outage on top.
+        Secure = 1,
+        /// It does.
+        Insecure = 2,
+        /// There is no solution, or nothing to start from: not to be taken for secure.
+        Unsolved = 3,
+        /// The equipment is out of service, or without voltage, already.
+        Out = 4,
+    }
+
+    /// What a planned outage breaks.
+    pub enum BreachKind {
+        /// No solution of the grid that is left.
+        NoSolution = 1,
+        /// A branch above its normal rating: apparent power, millivolt-amperes; active power alone after a further outage.
+        BranchLoading = 2,
+        /// A voltage below its band, microvolts.
+        VoltageLow = 3,
+        /// A voltage above its band, microvolts.
+        VoltageHigh = 4,
+        /// A unit that would have to give more than it can, milliwatts.
+        GeneratorActive = 5,
+        /// Load cut off, milliwatts, against what is cut off without the request.
+        LostLoad = 6,
+        /// Nothing: the equipment is out already.
+        Out = 7,
+    }
+
     /// Why a method did not succeed.
     pub enum Failure {
         /// The iteration did not converge.
@@ -572,6 +602,66 @@ record! {
         /// Its bus, named by the lowest of its nodes.
         bus: BusId,
     }
+
+    /// What a planned outage breaks, in a [`Maintenance`].
+    pub struct Breach {
+        /// What fails besides; nothing in the N state.
+        outage: Option<(EquipmentKind, u32)>,
+        /// What is broken.
+        kind: BreachKind,
+        /// Where: a branch, a bus, a unit; of a part that is cut off its lowest bus, and what cuts it off where it fails besides.
+        equipment: EquipmentKind,
+        /// Its number.
+        id: u32,
+        /// Value in the kind's unit.
+        value: i64,
+        /// The limit.
+        limit: i64,
+    }
+
+    /// Stream `maintenance`: the verdict on a planned outage in an island; on what is out already, for each piece of equipment.
+    pub struct Maintenance {
+        /// Number of the request.
+        request: u64,
+        /// The island its equipment is in; `None` when it is out already.
+        island: Option<IslandId>,
+        /// When it begins.
+        start_ms: i64,
+        /// When it ends.
+        end_ms: i64,
+        /// Epoch it was solved at, on the grid and injections known then.
+        solved_ms: i64,
+        /// The verdict.
+        verdict: Verdict,
+        /// Limits that it breaks or makes worse; an outage on top counts once.
+        violations: u32,
+        /// Limits that are broken without it and no worse with it.
+        present: u32,
+        /// The verdict in words.
+        reason: String,
+        /// What it breaks, the worst first: without a further outage, then with one; the first [`BREACHES`](crate::maintenance::BREACHES).
+        breaches: Vec<Breach>,
+    }
+
+    /// Stream `deficit`: the balance of an island as its equipment last changed, by what was known just before.
+    pub struct Deficit {
+        /// The island.
+        island: IslandId,
+        /// When it changed.
+        since_ms: i64,
+        /// Whether it has a source. Without one its load is lost.
+        energised: bool,
+        /// What its units and storage give.
+        generation: MilliWatts,
+        /// What its loads draw.
+        load: MilliWatts,
+        /// Of that, what only the network file says.
+        nominal: MilliWatts,
+        /// Load and losses less generation; negative where there is too much.
+        deficit: MilliWatts,
+        /// What units that run and do not hang on the weather can give besides.
+        reserve: MilliWatts,
+    }
 }
 
 /// What is done with the rows of one stream by their record type.
@@ -670,4 +760,6 @@ outputs! {
     19 => Constraint "constraint" Constraint,
     20 => StatusError "status_error" StatusError,
     21 => BusAssignment "bus_assignment" BusAssignment,
+    22 => Maintenance "maintenance" Maintenance,
+    23 => Deficit "deficit" Deficit,
 }

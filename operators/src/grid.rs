@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use differential_dataflow::AsCollection;
 use gridflow_inputs::ids::IslandId;
-use gridflow_inputs::input::{Quantity, Region, StorageTelemetry};
+use gridflow_inputs::input::{OutageRequest, Quantity, Region, StorageTelemetry};
 use gridflow_inputs::network::{EquipmentKind, Network};
 use gridflow_inputs::{Epoch, Input};
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Map;
 
 use crate::decision::{Estimate, Forecast, Shed, StatusError, StatusErrorKind};
+use crate::deficit::Before;
 use crate::dispatch::Plan;
 use crate::islands::{Idle, IdleState, IslandRow, Place};
 use crate::sealed::{Changes, Rows};
@@ -44,6 +45,10 @@ pub enum GridRow {
     Plan(Arc<Plan>),
     /// What is expected of a zone; shared by all islands.
     Forecast(Forecast),
+    /// What was known just before the island's equipment changed.
+    Before(Arc<Before>),
+    /// Equipment of the island is to go out.
+    Outage(OutageRequest),
 }
 
 /// The rows of a problem, sorted by what they are.
@@ -59,6 +64,8 @@ pub struct IslandRows {
     pub sheds: Vec<Shed>,
     pub plan: Option<Plan>,
     pub forecasts: Vec<Forecast>,
+    pub before: Option<Arc<Before>>,
+    pub outages: Vec<OutageRequest>,
 }
 
 impl IslandRows {
@@ -77,6 +84,8 @@ impl IslandRows {
                 GridRow::Shed(row) => sorted.sheds.push(row.clone()),
                 GridRow::Plan(row) => sorted.plan = Some(Plan::clone(row)),
                 GridRow::Forecast(row) => sorted.forecasts.push(row.clone()),
+                GridRow::Before(row) => sorted.before = Some(Arc::clone(row)),
+                GridRow::Outage(row) => sorted.outages.push(row.clone()),
             }
         }
         sorted.network = Network::from_rows(elements);

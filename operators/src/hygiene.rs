@@ -30,6 +30,7 @@ pub fn malformed(row: &Input) -> Option<i64> {
             negative(&[row.sigma, row.period_ms]).or_else(|| Some(row.range_min).filter(|_| row.range_min > row.range_max))
         }
         Input::MeterInterval(row) => negative(&[row.length_ms]),
+        Input::OutageRequest(row) => Some(row.end_ms).filter(|_| row.end_ms <= row.start_ms),
         Input::Price(row) => negative(&[row.length_ms]),
         Input::Offer(row) => negative(&[row.length_ms]),
         _ => None,
@@ -86,6 +87,7 @@ pub fn refusal(epoch: Epoch, row: &Input) -> Option<(Reason, i64)> {
         Input::WeatherObservation(row) => Some(row.event_ms),
         Input::WeatherForecast(row) => Some(row.issued_at_ms),
         Input::History(row) => Some(row.start_ms),
+        Input::OutageRequest(row) => Some(row.event_ms),
         _ => None,
     };
     let ahead = reported_ms.filter(|event_ms| *event_ms > epoch as i64 + FUTURE_MS).map(|event_ms| (Reason::Future, event_ms));

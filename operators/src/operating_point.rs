@@ -1,29 +1,31 @@
 //! What an island's loads draw and its units give now: the point decisions start from.
 //!
 //! A bus without units or storage draws what the estimate says flows into it; at the others the load's own meter
-//! counts. What neither reaches stands at the network's nominal value. Stale readings and estimates of a topology that
-//! no longer holds do not count: old data never looks like fresh data.
+//! counts. Where neither reaches, what was known just before the equipment changed does, and else the network's nominal
+//! value. Stale readings and estimates of a topology that no longer holds do not count: old data never looks like fresh data.
 
 use std::collections::BTreeMap;
 
 use gridflow_inputs::ids::{BusId, GeneratorId, LoadId};
 use gridflow_inputs::input::{Quantity, StorageTelemetry};
 use gridflow_inputs::network::{EquipmentKind, LoadClass};
-use gridflow_inputs::units::{MilliVars, MilliWatts};
+use gridflow_inputs::units::{MilliVars, MilliWatts, PartsPerMillion};
 use gridflow_numerics::case::{Case, CaseGenerator, CaseLoad};
 
 use crate::decision::{BusState, Estimate};
+use crate::deficit::Before;
 use crate::grid::IslandRows;
 use crate::telemetry::STALE_MS;
 
-/// How long the last output of a wind or solar unit says what it can give: a lost meter must not look like a calm.
-const AVAILABILITY_MS: i64 = 300_000;
+/// How long the last output of a wind or solar unit says what it can give: a lost meter must not look like a calm. For so
+/// long too what was known before a change stands in for what is not measured after it.
+pub(crate) const AVAILABILITY_MS: i64 = 300_000;
 /// How long decisions wait for an estimate after an island came up or changed, before meters and nominal values do.
 const PATIENCE_MS: i64 = 60_000;
 /// Losses beyond this share of load are an error of measurement, not of the grid.
-const LOSS_SHARE_MAX: f64 = 0.2;
+pub(crate) const LOSS_SHARE_MAX: PartsPerMillion = PartsPerMillion(200_000);
 /// Losses as a share of load where they cannot be told: what transmission networks usually lose.
-const LOSS_SHARE_UNKNOWN: f64 = 0.02;
+pub(crate) const LOSS_SHARE_UNKNOWN: PartsPerMillion = PartsPerMillion(20_000);
 
 /// Fresh readings and the estimate of an island.
 #[derive(Debug)]
@@ -32,13 +34,15 @@ pub struct OperatingPoint<'a> {
     /// Output of units, for a while longer.
     outputs: BTreeMap<u32, i64>,
     states: BTreeMap<BusId, &'a BusState>,
+    before: Option<&'a Before>,
 }
 
 /// Whether there is no estimate yet and one may still be expected: decisions on nominal values alone would shed load that
-/// nobody has to miss.
+/// nobody has to miss. An island that broke off from one that had an estimate need not wait: what it drew is known.
 #[must_use]
 pub fn too_early(rows: &IslandRows, now_ms: i64) -> bool {
-    rows.estimate.is_none() && rows.island.is_none_or(|island| now_ms - island.changed_ms < PATIENCE_MS)
+    let known = rows.estimate.is_some() || rows.before.as_ref().is_some_and(|before| before.estimated);
+    !known && rows.island.is_none_or(|island| now_ms - island.changed_ms < PATIENCE_MS)
 }
 
 /// Whether an estimate says what is now. One made before a switch is of another network: a unit that has tripped still
@@ -66,7 +70,8 @@ impl<'a> OperatingPoint<'a> {
             let known = estimate.buses.iter().filter(|state| estimate.unobservable.binary_search(&state.bus).is_err());
             states.extend(known.map(|state| (state.bus, state)));
         }
-        Self { readings, outputs, states }
+        let before = rows.before.as_deref().filter(|before| now_ms - before.at_ms <= AVAILABILITY_MS);
+        Self { readings, outputs, states, before }
     }
 
     /// Voltage magnitude (per unit) and angle of each bus, at the estimate where there is one.
@@ -98,17 +103,17 @@ impl<'a> OperatingPoint<'a> {
         case.buses.iter().all(|bus| self.knows(bus.id))
     }
 
-    /// Losses now as a share of load: what the estimate says flows in beyond what flows out; a customary
-    /// share without a whole estimate, as in the seconds after a switch.
+    /// Losses now as a share of load: what the estimate says flows in beyond what flows out; without a whole estimate, as in
+    /// the seconds after a switch, the share of before, and a customary one where that is not known either.
     /// The DC model has no losses, so plans carry them as so much more load.
     #[must_use]
     pub fn loss_share(&self, case: &Case) -> f64 {
         if !self.is_complete(case) {
-            return LOSS_SHARE_UNKNOWN;
+            return self.before.map_or(LOSS_SHARE_UNKNOWN, |before| before.losses).ratio();
         }
         let injected: f64 = case.buses.iter().map(|bus| self.states[&bus.id].p.mw()).sum::<f64>() / case.base_mva;
         let load: f64 = case.loads.iter().map(|load| load.p).sum();
-        if load > 0.0 { (injected / load).clamp(0.0, LOSS_SHARE_MAX) } else { 0.0 }
+        if load > 0.0 { (injected / load).clamp(0.0, LOSS_SHARE_MAX.ratio()) } else { 0.0 }
     }
 
     /// Output of a unit, per unit, if measured.
@@ -131,6 +136,20 @@ impl<'a> OperatingPoint<'a> {
         Some((MilliWatts(p).mw() / case.base_mva, MilliVars(q).mvar() / case.base_mva))
     }
 
+    /// What was known of a load before the island changed.
+    fn drawn_before(&self, case: &Case, load: LoadId) -> Option<(f64, f64)> {
+        let loads = &self.before?.loads;
+        let known = &loads[loads.binary_search_by_key(&load, |known| known.load).ok()?];
+        Some((known.p.mw() / case.base_mva, known.q.mvar() / case.base_mva))
+    }
+
+    /// What was known of a unit before the island changed.
+    fn given_before(&self, case: &Case, unit: GeneratorId) -> Option<f64> {
+        let units = &self.before?.units;
+        let known = &units[units.binary_search_by_key(&unit, |known| known.unit).ok()?];
+        Some(known.p.mw() / case.base_mva)
+    }
+
     /// Puts what loads draw now into a case, in place of their nominal values.
     pub fn apply(&self, case: &mut Case) {
         let mut fed = vec![false; case.buses.len()];
@@ -148,7 +167,7 @@ impl<'a> OperatingPoint<'a> {
                     let share = case.loads[index].p / nominal[bus];
                     Some((-state.p.mw() / case.base_mva * share, -state.q.mvar() / case.base_mva * share))
                 }
-                None => self.metered(case, id),
+                None => self.metered(case, id).or_else(|| self.drawn_before(case, id)),
             };
             if let Some((p, q)) = now {
                 case.loads[index].p = p;
@@ -162,7 +181,8 @@ impl<'a> OperatingPoint<'a> {
     /// the units of the bus by capacity; on a bus without units it is a load.
     pub fn feed(&self, case: &mut Case, storages: &[StorageTelemetry]) {
         for index in 0..case.generators.len() {
-            if let Some(p) = self.generation(case, case.generators[index].id) {
+            let id = case.generators[index].id;
+            if let Some(p) = self.generation(case, id).or_else(|| self.given_before(case, id)) {
                 case.generators[index].p = p;
             }
         }

@@ -4,6 +4,8 @@
 
 #[path = "operators/constraints.rs"]
 mod constraints;
+#[path = "operators/deficit.rs"]
+mod deficit;
 #[path = "operators/harness.rs"]
 mod harness;
 #[path = "operators/islands.rs"]
@@ -20,6 +22,8 @@ mod islands_nodes;
 mod islands_redraw;
 #[path = "operators/islands_reference.rs"]
 mod islands_reference;
+#[path = "operators/maintenance.rs"]
+mod maintenance;
 #[path = "operators/relations.rs"]
 mod relations;
 #[path = "operators/security.rs"]

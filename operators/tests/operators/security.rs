@@ -15,6 +15,7 @@ use gridflow_operators::contingency::{REFRESH_MS, WORST, solve_contingencies};
 use gridflow_operators::decision::{BusState, Contingency, Estimate, Failure, Output, Solver};
 use gridflow_operators::grid::GridRow;
 use gridflow_operators::islands::IslandRow;
+use gridflow_operators::maintenance::solve_maintenance;
 use gridflow_operators::solver::{SolverInput, inline_pool, solver};
 use gridflow_operators::state::Registry;
 
@@ -133,6 +134,7 @@ pub(crate) fn told(steps: &[Step], what: fn() -> Which) -> Vec<(Vec<Output>, usi
         run(workers, &epochs, inputs(steps), move |rows| match what() {
             Which::Contingencies => solver(rows, "Contingencies", &Registry::default(), 0, inline_pool(), solve_contingencies()).inner,
             Which::Constraints => solver(rows, "Constraints", &Registry::default(), 0, inline_pool(), solve_constraints()).inner,
+            Which::Maintenance => solver(rows, "Maintenance", &Registry::default(), 0, inline_pool(), solve_maintenance()).inner,
         })
     };
     let one = of(1);
@@ -155,6 +157,7 @@ pub(crate) fn told(steps: &[Step], what: fn() -> Which) -> Vec<(Vec<Output>, usi
 pub(crate) enum Which {
     Contingencies,
     Constraints,
+    Maintenance,
 }
 
 pub(crate) fn elements(network: &Network) -> Vec<GridRow> {
@@ -184,13 +187,13 @@ fn solved(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
 
 /// A DC grid in megawatts: what each bus draws, what each unit gives.
 #[derive(Clone)]
-struct Dense {
-    buses: Vec<BusId>,
-    load: Vec<f64>,
+pub(crate) struct Dense {
+    pub(crate) buses: Vec<BusId>,
+    pub(crate) load: Vec<f64>,
     /// (bus, output, capacity).
-    units: Vec<(usize, f64, f64)>,
+    pub(crate) units: Vec<(usize, f64, f64)>,
     /// (id, from, to, susceptance, rating).
-    branches: Vec<(BranchId, usize, usize, f64, f64)>,
+    pub(crate) branches: Vec<(BranchId, usize, usize, f64, f64)>,
 }
 
 impl Dense {
@@ -240,7 +243,7 @@ impl Dense {
 
     /// Cuts off what does not hang together with the first bus, shares what is open by capacity, and solves: the greatest
     /// loading, its branch, and the load that is lost.
-    fn worst(mut self) -> (f64, BranchId, f64) {
+    pub(crate) fn worst(mut self) -> (f64, BranchId, f64) {
         let reached = self.reached();
         let lost: f64 = (0..self.buses.len()).filter(|bus| !reached[*bus]).map(|bus| self.load[bus]).sum();
         self.units.retain(|unit| reached[unit.0]);
@@ -274,6 +277,11 @@ impl Dense {
 /// Every outage that overloads or cuts off, by what failed: loading, its branch, lost load.
 fn expected(network: &Network, estimate: Option<&Estimate>) -> BTreeMap<(EquipmentKind, u32), (f64, BranchId, f64)> {
     let (grid, with_losses) = Dense::new(network, estimate);
+    insecure(network, &grid, with_losses)
+}
+
+/// The same of a grid, and of the units of a network in their order.
+pub(crate) fn insecure(network: &Network, grid: &Dense, with_losses: f64) -> BTreeMap<(EquipmentKind, u32), (f64, BranchId, f64)> {
     let mut found = BTreeMap::new();
     for index in 0..grid.branches.len() {
         let mut rest = grid.clone();

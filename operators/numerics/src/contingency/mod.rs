@@ -15,6 +15,7 @@ mod participation;
 pub mod ranking;
 mod remainder;
 mod scan;
+pub mod security;
 mod small;
 #[cfg(test)]
 mod testing;

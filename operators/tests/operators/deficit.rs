@@ -1,0 +1,199 @@
+//! The balance of islands that break off, by hand: four buses in a row, units at the first and third.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gridflow_inputs::Input;
+use gridflow_inputs::ids::{BusId, FeederId, GeneratorId, IslandId, LoadId, SensorId, SourceId, ZoneId};
+use gridflow_inputs::input::{Quantity, Sensor};
+use gridflow_inputs::network::{EquipmentKind, Generator, Load, Side};
+use gridflow_inputs::units::{MicroRadians, MicroVolts, MilliVars, MilliWatts, PartsPerMillion};
+use gridflow_operators::decision::{BusState, Deficit, Estimate, Topology};
+use gridflow_operators::deficit::{Before, DeficitInput, DeficitOutput, Deficits};
+use gridflow_operators::sealed::Logic;
+use gridflow_operators::state::State;
+use gridflow_operators::telemetry::Reading;
+
+const MW: i64 = 1_000_000_000;
+const START: i64 = 1_000_000;
+
+fn loads() -> Vec<Load> {
+    let ieee = gridflow_inputs::matpower::read("ieee14.m", gridflow_inputs::matpower::IEEE14).expect("it is whole").network;
+    let load =
+        |id: u32| Load { id: LoadId(id), bus: BusId(id), load_p: MilliWatts(10 * MW), load_q: MilliVars(2 * MW), ..ieee.loads[0].clone() };
+    (1..=4).map(load).collect()
+}
+
+fn units() -> Vec<Generator> {
+    let ieee = gridflow_inputs::matpower::read("ieee14.m", gridflow_inputs::matpower::IEEE14).expect("it is whole").network;
+    let unit = |(id, p_max): (u32, i64)| Generator {
+        id: GeneratorId(id),
+        bus: BusId(id),
+        p: MilliWatts(20 * MW),
+        p_max: MilliWatts(p_max * MW),
+        variable: false,
+        ..ieee.generators[0].clone()
+    };
+    [(1, 60), (3, 12)].into_iter().map(unit).collect()
+}
+
+fn reading(id: u32, quantity: Quantity, element: EquipmentKind, event_ms: i64, mw: i64) -> DeficitInput {
+    let sensor = Sensor {
+        id: SensorId(id),
+        valid_from_ms: 0,
+        quantity,
+        element,
+        element_id: id % 10,
+        side: Side::None,
+        sigma: 1,
+        range_min: i64::MIN,
+        range_max: i64::MAX,
+        feeder: FeederId(1),
+        zone: ZoneId(1),
+        period_ms: 1_000,
+        source: SourceId(1),
+    };
+    DeficitInput::Reading(Arc::new(Reading { sensor, event_ms, value: mw * MW }), 1)
+}
+
+/// Bus injections as estimated: 41 in, 40 out.
+fn estimate(tick_ms: i64) -> DeficitInput {
+    let state = |(bus, p): (u32, i64)| BusState {
+        bus: BusId(bus),
+        voltage: MicroVolts(0),
+        angle: MicroRadians(0),
+        p: MilliWatts(p * MW),
+        q: MilliVars(-3 * MW),
+    };
+    let estimate = Estimate {
+        island: IslandId(1),
+        tick_ms,
+        reference: BusId(1),
+        iterations: 1,
+        measurements: 0,
+        pseudo: 0,
+        degrees_of_freedom: 0,
+        objective_ppm: 0,
+        threshold_ppm: 0,
+        buses: [(1, 30), (2, -14), (3, -1), (4, -14)].map(state).to_vec(),
+        unobservable: Vec::new(),
+    };
+    DeficitInput::Estimate(Arc::new(estimate), 1)
+}
+
+fn belongs(equipment: EquipmentKind, id: u32, island: Option<u32>, energised: bool, change: i64) -> DeficitInput {
+    DeficitInput::Belongs(Topology { equipment, id, island: island.map(IslandId), energised, reference: false }, change)
+}
+
+/// The operator, and what holds of what it told.
+#[derive(Default)]
+struct Told {
+    deficits: Deficits,
+    rows: BTreeMap<Deficit, i64>,
+    before: BTreeMap<(IslandId, Arc<Before>), i64>,
+}
+
+impl Told {
+    fn epoch(&mut self, seconds: i64, mut rows: Vec<DeficitInput>) {
+        rows.sort();
+        let mut out = Vec::new();
+        self.deficits.epoch((START + 1_000 * seconds) as u64, &mut rows, &mut out);
+        for row in out {
+            match row {
+                DeficitOutput::Row(row, change) => *self.rows.entry(row).or_default() += change,
+                DeficitOutput::Before(island, row, change) => *self.before.entry((island, row)).or_default() += change,
+            }
+        }
+        self.rows.retain(|_, count| *count != 0);
+        self.before.retain(|_, count| *count != 0);
+        assert!(self.rows.values().chain(self.before.values()).all(|count| *count == 1));
+    }
+
+    /// (island, since in seconds, energised, generation, load, nominal, deficit, reserve) in MW, the deficit in kW.
+    fn rows(&self) -> Vec<(u32, i64, bool, i64, i64, i64, i64, i64)> {
+        let mw = |p: MilliWatts| p.0 / MW;
+        let row = |row: &Deficit| {
+            let since = (row.since_ms - START) / 1_000;
+            let kw = row.deficit.0 / 1_000_000;
+            (row.island.0, since, row.energised, mw(row.generation), mw(row.load), mw(row.nominal), kw, mw(row.reserve))
+        };
+        self.rows.keys().map(row).collect()
+    }
+}
+
+// REQ: GRID-13
+#[test]
+fn an_island_that_breaks_off_has_its_balance_by_what_was_known_before() {
+    const LOAD: EquipmentKind = EquipmentKind::Load;
+    const UNIT: EquipmentKind = EquipmentKind::Generator;
+    let mut told = Told::default();
+    let mut rows: Vec<_> = loads().into_iter().map(|row| DeficitInput::Element((LOAD, row.id.0), Input::from(row))).collect();
+    rows.extend(units().into_iter().map(|row| DeficitInput::Element((UNIT, row.id.0), Input::from(row))));
+    rows.extend((1..=4).map(|id| belongs(LOAD, id, Some(1), true, 1)));
+    rows.extend([1, 3].map(|id| belongs(UNIT, id, Some(1), true, 1)));
+    rows.push(DeficitInput::Changed(IslandId(1)));
+    let network = rows.clone();
+    told.epoch(0, rows);
+    // Nominal values; losses unknown, 2 %. The second unit has 12 of its 20 MW at most: no reserve.
+    assert_eq!(told.rows(), [(1, 0, true, 40, 40, 40, 800, 40)]);
+    assert!(told.before.keys().all(|(_, before)| !before.estimated && before.loads.is_empty()));
+
+    // The load at bus 1 and the unit there are metered; of bus 3 the estimate alone tells, of its load nobody.
+    let at = START + 9_000;
+    told.epoch(
+        9,
+        vec![
+            reading(21, Quantity::ActiveLoad, LOAD, at, 11),
+            reading(31, Quantity::ReactiveLoad, LOAD, at, 4),
+            reading(41, Quantity::ActiveGeneration, UNIT, at, 41),
+            estimate(START + 5_000),
+        ],
+    );
+    assert_eq!(told.rows.len(), 1, "nothing changed");
+
+    // Buses 3 and 4 break off. Resumed in between.
+    let saved = told.deficits.save();
+    told.deficits = Deficits::default();
+    told.deficits.load(&saved, &|_| true).expect("it was saved");
+    let mut again: Vec<_> = network.into_iter().filter(|row| matches!(row, DeficitInput::Element(..))).collect();
+    again.extend([
+        reading(21, Quantity::ActiveLoad, LOAD, at, 11),
+        reading(31, Quantity::ReactiveLoad, LOAD, at, 4),
+        reading(41, Quantity::ActiveGeneration, UNIT, at, 41),
+        estimate(START + 5_000),
+    ]);
+    let rows = told.rows();
+    told.epoch(9, again);
+    assert_eq!(told.rows(), rows, "loading tells nothing");
+    let moved = [(LOAD, 3), (LOAD, 4), (UNIT, 3)];
+    let mut split: Vec<_> = moved.iter().map(|(kind, id)| belongs(*kind, *id, Some(1), true, -1)).collect();
+    split.extend(moved.iter().map(|(kind, id)| belongs(*kind, *id, Some(3), true, 1)));
+    split.extend([1, 3].map(|island| DeficitInput::Changed(IslandId(island))));
+    told.epoch(10, split);
+    // Losses before: 1 of 49 MW drawn (11, 14, 10 nominal, 14): 20,408 ppm. Unit 3 gave -1 + 10.
+    assert_eq!(told.rows(), [(1, 10, true, 41, 25, 0, -15_489, 19), (3, 10, true, 9, 24, 10, 24_489 - 9_000, 3)]);
+    let before = told.before.keys().find(|(island, _)| island.0 == 3).map(|(_, before)| Arc::clone(before)).expect("it is told");
+    assert_eq!((before.estimated, before.losses, before.at_ms), (true, PartsPerMillion(20_408), START + 10_000));
+    assert_eq!(before.loads.iter().map(|load| (load.load.0, load.p.0 / MW, load.q.0 / MW)).collect::<Vec<_>>(), [(4, 14, 3)]);
+    assert_eq!(before.units.iter().map(|unit| (unit.unit.0, unit.p.0 / MW)).collect::<Vec<_>>(), [(3, 9)]);
+
+    // A second later, before any estimate of the part, its unit trips: its load is lost, as it was known.
+    let mut trip = vec![belongs(UNIT, 3, Some(3), true, -1), belongs(UNIT, 3, None, false, 1)];
+    for id in [3, 4] {
+        trip.extend([belongs(LOAD, id, Some(3), true, -1), belongs(LOAD, id, Some(3), false, 1)]);
+    }
+    trip.push(DeficitInput::Changed(IslandId(3)));
+    told.epoch(11, trip);
+    assert_eq!(told.rows()[1], (3, 11, false, 0, 24, 10, 24_000, 0));
+    assert!(told.before.keys().all(|(island, _)| island.0 != 3), "no decision is about a dead island");
+
+    // It joins again: one island, and what broke off has none.
+    let mut join = Vec::new();
+    for id in [3, 4] {
+        join.extend([belongs(LOAD, id, Some(3), false, -1), belongs(LOAD, id, Some(1), true, 1)]);
+    }
+    join.push(DeficitInput::Changed(IslandId(1)));
+    told.epoch(400, join);
+    // All that was known is five minutes old but for nothing: nominal values again.
+    assert_eq!(told.rows(), [(1, 400, true, 20, 40, 40, 40_800 - 20_000, 40)]);
+}
