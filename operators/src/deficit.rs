@@ -23,7 +23,7 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
-use crate::decision::{BusState, Deficit, Estimate, Output, Topology};
+use crate::decision::{BusAssignment, BusState, Deficit, Estimate, Output, Topology};
 use crate::grid::GridRow;
 use crate::islands::{IslandOutput, Place};
 use crate::operating_point::{AVAILABILITY_MS, LOSS_SHARE_MAX, LOSS_SHARE_UNKNOWN};
@@ -73,6 +73,8 @@ pub enum DeficitInput {
     Element(Place, Input),
     /// Where such a piece of equipment begins or ceases to belong.
     Belongs(Topology, i64),
+    /// A node begins or ceases to be part of another node's bus.
+    Node(BusAssignment, i64),
     /// What belongs to an island changed.
     Changed(IslandId),
     /// The newest reading of a unit or load begins or ceases to hold.
@@ -122,6 +124,8 @@ struct Known {
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Remembered {
+    /// Nodes that are part of another node's bus.
+    nodes: BTreeMap<BusId, BusId>,
     items: BTreeMap<Place, Item>,
     known: BTreeMap<Place, Known>,
     told: BTreeMap<IslandId, (Deficit, Option<Arc<Before>>)>,
@@ -173,10 +177,11 @@ impl Deficits {
         let changed_ms = self.remembered.told.get(&island).map_or(i64::MIN, |(told, _)| told.since_ms);
         let holds = |estimate: &&Arc<Estimate>| now - estimate.tick_ms <= STALE_MS && estimate.tick_ms >= changed_ms;
         let estimate = self.estimates.get(&island).filter(holds);
+        let bus_of = |node: BusId| self.remembered.nodes.get(&node).copied().unwrap_or(node);
         let items = || members.iter().filter_map(|place| Some((*place, self.remembered.items.get(place)?)));
         let mut at_bus: BTreeMap<BusId, AtBus<'_>> = BTreeMap::new();
         for (_, item) in items() {
-            for bus in item.buses().into_iter().flatten() {
+            for bus in item.buses().into_iter().flatten().map(bus_of) {
                 let here = at_bus.entry(bus).or_default();
                 match &item.row {
                     Input::Load(row) => here.nominal += i128::from(row.load_p.0),
@@ -203,13 +208,14 @@ impl Deficits {
         let mut drawn: BTreeMap<BusId, i128> = BTreeMap::new();
         for (place, item) in items() {
             let Input::Load(row) = &item.row else { continue };
-            let here = &at_bus[&row.bus];
+            let bus = bus_of(row.bus);
+            let here = &at_bus[&bus];
             let of = |state: i64| divide_half_even(-i128::from(state) * i128::from(row.load_p.0), here.nominal) as i64;
             let now = match here.state.filter(|_| !here.fed && here.nominal != 0) {
                 Some(state) => Some((of(state.p.0), of(state.q.0))),
                 None => self.reading(Quantity::ActiveLoad, place.1, now).zip(self.reading(Quantity::ReactiveLoad, place.1, now)),
             };
-            *drawn.entry(row.bus).or_default() += i128::from(now.map_or(row.load_p.0, |(p, _)| p));
+            *drawn.entry(bus).or_default() += i128::from(now.map_or(row.load_p.0, |(p, _)| p));
             learnt.extend(now.map(|now| (place, now)));
         }
         let losses = estimate.map(|estimate| {
@@ -335,6 +341,7 @@ impl Logic for Deficits {
     fn epoch(&mut self, epoch: Epoch, rows: &mut Vec<DeficitInput>, out: &mut Vec<DeficitOutput>) {
         let now = epoch as i64;
         let (mut elements, mut begins, mut ceases, mut touched) = (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
+        let (mut parted, mut joined) = (Vec::new(), Vec::new());
         let (mut readings, mut reports): (BTreeMap<Arc<Reading>, i64>, BTreeMap<StorageTelemetry, i64>) = Default::default();
         for row in rows.drain(..) {
             match row {
@@ -343,6 +350,8 @@ impl Logic for Deficits {
                     touched.extend(row.island);
                     if change > 0 { begins.push(row) } else { ceases.push(row) }
                 }
+                DeficitInput::Node(row, change) if change > 0 => joined.push(row),
+                DeficitInput::Node(row, _) => parted.push(row),
                 DeficitInput::Changed(island) => drop(touched.insert(island)),
                 DeficitInput::Reading(reading, change) => *readings.entry(reading).or_default() += change,
                 DeficitInput::Report(report, change) => *reports.entry(report).or_default() += change,
@@ -371,6 +380,10 @@ impl Logic for Deficits {
                 self.reports.remove(&report.storage);
             }
         }
+        for row in &parted {
+            self.remembered.nodes.remove(&row.node);
+        }
+        self.remembered.nodes.extend(joined.iter().map(|row| (row.node, row.bus)));
         for (place, row) in elements {
             match self.remembered.items.get_mut(&place) {
                 Some(item) => item.row = row,
@@ -403,8 +416,12 @@ impl Logic for Deficits {
 pub fn of_topology(told: IslandOutput) -> Option<DeficitInput> {
     let counts = |kind| matches!(kind, EquipmentKind::Generator | EquipmentKind::Load | EquipmentKind::Storage | EquipmentKind::DcLine);
     match told {
-        IslandOutput::Element(place, row, 1) if counts(place.0) => Some(DeficitInput::Element(place, row)),
+        // A static var compensator has the place of its unit: only what gives or draws active power counts.
+        IslandOutput::Element(place, row @ (Input::Generator(_) | Input::Load(_) | Input::Storage(_) | Input::DcLine(_)), 1) => {
+            Some(DeficitInput::Element(place, row))
+        }
         IslandOutput::Row(Output::Topology(row), change) if counts(row.equipment) => Some(DeficitInput::Belongs(row, change)),
+        IslandOutput::Row(Output::BusAssignment(row), change) => Some(DeficitInput::Node(row, change)),
         IslandOutput::Changed(island) => Some(DeficitInput::Changed(island)),
         _ => None,
     }

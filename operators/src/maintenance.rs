@@ -83,7 +83,7 @@ impl<'a> Present<'a> {
     /// The case without some equipment; all else stands as it does.
     fn without(&self, out: &BTreeSet<Place>) -> Result<Case, String> {
         let whole = &self.case;
-        let mut rest = Case::new(whole.base_mva, &without(self.network, out)).map_err(|error| error.to_string())?;
+        let mut rest = Case::of_nodes(whole.base_mva, &without(self.network, out)).map_err(|error| error.to_string())?;
         for bus in &mut rest.buses {
             if let Some(known) = whole.bus_index(bus.id).map(|index| &whole.buses[index]) {
                 (bus.v_start, bus.va_start) = (known.v_start, known.va_start);
@@ -120,6 +120,7 @@ fn without(network: &Network, out: &BTreeSet<Place>) -> Network {
     let stays = |kind: EquipmentKind, id: u32| !out.contains(&(kind, id));
     let bus = |id: u32| stays(EquipmentKind::Bus, id);
     rest.buses.retain(|row| bus(row.id.0));
+    rest.node_switches.retain(|row| bus(row.from.0) && bus(row.to.0));
     rest.branches.retain(|row| stays(EquipmentKind::Branch, row.id.0) && bus(row.from.0) && bus(row.to.0));
     rest.generators.retain(|row| stays(EquipmentKind::Generator, row.id.0) && bus(row.bus.0));
     rest.loads.retain(|row| stays(EquipmentKind::Load, row.id.0) && bus(row.bus.0));
@@ -240,10 +241,10 @@ fn cut_off(found: &mut Found, present: &Present<'_>, out: &BTreeSet<Place>, rest
     for island in islands.iter().filter(|island| island.reference.is_none()) {
         lost.extend(island.buses.first().map(|bus| (bus.0, island.load)));
     }
-    for load in &present.case.loads[..present.loads] {
-        let bus = present.case.buses[load.bus].id.0;
-        if out.contains(&(EquipmentKind::Bus, bus)) && !out.contains(&(EquipmentKind::Load, load.id.0)) {
-            *lost.entry(bus).or_default() += load.p;
+    let drawn: BTreeMap<_, _> = present.case.loads[..present.loads].iter().map(|load| (load.id, load.p)).collect();
+    for load in &present.network.loads {
+        if out.contains(&(EquipmentKind::Bus, load.bus.0)) && !out.contains(&(EquipmentKind::Load, load.id.0)) {
+            *lost.entry(load.bus.0).or_default() += drawn.get(&load.id).copied().unwrap_or(0.0);
         }
     }
     for (bus, load) in lost.into_iter().filter(|(_, load)| *load > 0.0) {

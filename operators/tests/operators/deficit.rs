@@ -85,6 +85,9 @@ fn belongs(equipment: EquipmentKind, id: u32, island: Option<u32>, energised: bo
     DeficitInput::Belongs(Topology { equipment, id, island: island.map(IslandId), energised, reference: false }, change)
 }
 
+/// (island, since in seconds, energised, generation, load, nominal, deficit, reserve) in MW, the deficit in kW.
+type Row = (u32, i64, bool, i64, i64, i64, i64, i64);
+
 /// The operator, and what holds of what it told.
 #[derive(Default)]
 struct Told {
@@ -109,8 +112,7 @@ impl Told {
         assert!(self.rows.values().chain(self.before.values()).all(|count| *count == 1));
     }
 
-    /// (island, since in seconds, energised, generation, load, nominal, deficit, reserve) in MW, the deficit in kW.
-    fn rows(&self) -> Vec<(u32, i64, bool, i64, i64, i64, i64, i64)> {
+    fn rows(&self) -> Vec<Row> {
         let mw = |p: MilliWatts| p.0 / MW;
         let row = |row: &Deficit| {
             let since = (row.since_ms - START) / 1_000;

@@ -99,7 +99,8 @@ fn slow(network: &Network, estimate: &Estimate, out: &[Place]) -> Slow {
 
     let mut limits = BTreeMap::new();
     for (branch, flow) in case.branches.iter().zip(&flow.flows) {
-        let s = flow.p_from.hypot(flow.q_from).max(flow.p_to.hypot(flow.q_to));
+        let apparent = |p: f64, q: f64| (p * p + q * q).sqrt();
+        let s = apparent(flow.p_from, flow.q_from).max(apparent(flow.p_to, flow.q_to));
         if s > branch.rating {
             limits.insert((BreachKind::BranchLoading, branch.id.0), (s - branch.rating, s * BASE_MVA * 1e9));
         }
