@@ -9,7 +9,9 @@
 //! |---|---|
 //! | `model.rs` | what measurements read at a state, and derivatives |
 //! | `system.rs` | the linear system of a step, by bus |
+//! | `right.rs` | what is measured at a state, and the right side of a step |
 //! | `solve.rs` | the steps |
+//! | `mixing.rs` | acceleration of steps that keep their matrix |
 //! | `plan.rs` | what follows from places alone, kept from one estimate to the next |
 //! | `observability.rs` | what the measurements determine |
 //! | `residuals.rs` | normalised residuals, critical measurements |
@@ -18,11 +20,13 @@
 //! | `tracking.rs` | estimates from the previous one, on a frozen matrix |
 
 mod bad_data;
+mod mixing;
 mod model;
 mod observability;
 mod placement;
 mod plan;
 mod residuals;
+mod right;
 mod solve;
 mod system;
 mod tracking;
@@ -189,8 +193,12 @@ fn inverse_variance(measurement: &CaseMeasurement) -> f64 {
 
 /// Values, and inverse variances; 0 for what takes no part.
 fn values_and_weights(measurements: &[CaseMeasurement], used: &[bool]) -> (Vec<f64>, Vec<f64>) {
-    let weight = |(measurement, used): (&CaseMeasurement, &bool)| if *used { inverse_variance(measurement) } else { 0.0 };
-    (measurements.iter().map(|measurement| measurement.value).collect(), measurements.iter().zip(used).map(weight).collect())
+    let (mut values, mut weights) = (Vec::with_capacity(measurements.len()), Vec::with_capacity(measurements.len()));
+    for (measurement, used) in measurements.iter().zip(used) {
+        values.push(measurement.value);
+        weights.push(if *used { inverse_variance(measurement) } else { 0.0 });
+    }
+    (values, weights)
 }
 
 /// The estimate at the state the steps arrived at.
@@ -198,7 +206,7 @@ fn conclude(job: &Job, plan: &Plan, iterate: &Iterate, system: &mut System) -> E
     let Job { model, options, values, weights, .. } = *job;
     let given = Given { model, sites: &plan.sites, values, weights, free: &plan.free, idle: &plan.idle };
     system.take(&given, &iterate.point, &iterate.multipliers, false);
-    let estimated = system.estimated.clone();
+    let estimated = std::mem::take(&mut system.estimated);
     let residuals = Vec::from_iter((0..values.len()).map(|index| residual(plan.sites.place(index), values[index], estimated[index])));
     let squares = residuals.iter().zip(weights).map(|(residual, weight)| residual * residual * weight);
     let objective = match options.method {

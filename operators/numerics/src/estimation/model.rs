@@ -14,12 +14,17 @@ pub(super) type Term = (f64, [f64; 4]);
 /// A current below this, per unit, has no direction: its magnitude tells nothing of the state.
 const NO_CURRENT: f64 = 1e-6;
 
+/// Angles below this are turned by the series of sine and cosine.
+const TURN: f64 = 1.0 / 64.0;
+
 /// The measurement functions of a case, and where bus pairs lie in matrices by bus.
 #[derive(Clone, Debug)]
 pub(super) struct Model {
     /// Everything it follows from, as bits.
     pub(super) key: Vec<u64>,
     pub(super) admittance: Admittance,
+    /// Conductance and susceptance of each bus's shunt.
+    pub(super) shunts: Vec<[f64; 2]>,
     /// Ends of each branch and their buses, `from` first.
     pub(super) branches: Vec<([End; 2], [usize; 2])>,
     /// Pairs of buses joined by a branch (the lower first, as row) and each bus with itself.
@@ -30,18 +35,22 @@ pub(super) struct Model {
     pub(super) of_admittance: Vec<usize>,
 }
 
-/// A state, with sine and cosine of each angle.
+/// A state, with what follows from it bus by bus.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Point {
     pub(super) v: Vec<f64>,
     pub(super) va: Vec<f64>,
+    /// Sine and cosine of each angle.
     rotors: Vec<(f64, f64)>,
+    /// Real and imaginary part of each voltage.
+    pub(super) phasors: Vec<[f64; 2]>,
 }
 
 impl Point {
     pub(super) fn new(v: Vec<f64>, va: Vec<f64>) -> Self {
-        let rotors = va.iter().map(|angle| libm::sincos(*angle)).collect();
-        Self { v, va, rotors }
+        let rotors = Vec::from_iter(va.iter().map(|angle| libm::sincos(*angle)));
+        let phasors = v.iter().zip(&rotors).map(|(v, (sin, cos))| [v * cos, v * sin]).collect();
+        Self { v, va, rotors, phasors }
     }
 
     /// All magnitudes 1, all angles 0.
@@ -49,10 +58,38 @@ impl Point {
         Self::new(vec![1.0; buses], vec![0.0; buses])
     }
 
-    /// Sine and cosine anew after the angles changed.
+    /// Sine, cosine and phasors anew from the angles.
     pub(super) fn turn(&mut self) {
         self.rotors.iter_mut().zip(&self.va).for_each(|(rotor, angle)| *rotor = libm::sincos(*angle));
+        let phasors = self.phasors.iter_mut().zip(self.v.iter().zip(&self.rotors));
+        phasors.for_each(|(phasor, (v, (sin, cos)))| *phasor = [v * cos, v * sin]);
     }
+
+    /// Moves by a change of each state (angle of bus i: 2i, magnitude: 2i + 1).
+    pub(super) fn go(&mut self, changes: &[f64]) {
+        let phasors = self.phasors.iter_mut().zip(&mut self.rotors);
+        for ((change, (v, va)), (phasor, rotor)) in changes.chunks_exact(2).zip(self.v.iter_mut().zip(&mut self.va)).zip(phasors) {
+            *va += change[0];
+            *v += change[1];
+            let (sin, cos) = *rotor;
+            *rotor = if change[0].abs() < TURN {
+                let (s, c) = turn(change[0]);
+                (sin * c + cos * s, cos * c - sin * s)
+            } else {
+                libm::sincos(*va)
+            };
+            *phasor = [*v * rotor.1, *v * rotor.0];
+        }
+    }
+}
+
+/// Sine and cosine of an angle below [`TURN`], to the last digit: their series.
+#[inline(always)]
+fn turn(angle: f64) -> (f64, f64) {
+    let square = angle * angle;
+    let sin = angle * (1.0 - square * (1.0 / 6.0 - square * (1.0 / 120.0 - square * (1.0 / 5040.0))));
+    let cos = 1.0 - square * (0.5 - square * (1.0 / 24.0 - square * (1.0 / 720.0)));
+    (sin, cos)
 }
 
 impl Model {
@@ -68,7 +105,8 @@ impl Model {
         let (pairs, mut slots) = Pattern::from_places(n, n, &places);
         let of_admittance = slots.split_off(n + branches.len());
         let of_branch = slots.split_off(n);
-        Self { key, admittance, branches, pairs, of_bus: slots, of_branch, of_admittance }
+        let shunts = case.buses.iter().map(|bus| [bus.g, bus.b]).collect();
+        Self { key, admittance, shunts, branches, pairs, of_bus: slots, of_branch, of_admittance }
     }
 
     pub(super) fn buses(&self) -> usize {

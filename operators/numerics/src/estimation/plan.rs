@@ -57,6 +57,8 @@ impl Factor {
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
+    /// Number among those of its cache: as long as it stays, so do network and places.
+    pub(super) number: u64,
     pub(super) kinds: Vec<MeasurementKind>,
     reference: usize,
     asked_idle: Vec<usize>,
@@ -98,6 +100,7 @@ impl Plan {
         held[2 * reference] = reference_held;
         let squares = rows.squares(&held);
         let mut plan = Self {
+            number: 0,
             reference,
             asked_idle: asked_idle.to_vec(),
             unobservable: Vec::new(),
@@ -189,6 +192,8 @@ fn network_key(case: &Case) -> impl Iterator<Item = u64> + '_ {
 pub struct Cache {
     model: Option<Model>,
     plan: Option<(Plan, Work)>,
+    /// Plans made so far.
+    plans: u64,
 }
 
 impl Cache {
@@ -216,7 +221,11 @@ impl Cache {
         let model = self.model.insert(model);
         let (plan, mut work) = match self.plan.take() {
             Some(known) if known.0.holds(reference, kinds.clone(), idle) => known,
-            _ => Plan::new(model, reference, kinds.collect(), idle),
+            _ => {
+                self.plans += 1;
+                let (plan, work) = Plan::new(model, reference, kinds.collect(), idle);
+                (Plan { number: self.plans, ..plan }, work)
+            }
         };
         // A state may have needed another order; the next answer must not depend on it.
         if work.factor.last != plan.last {

@@ -10,7 +10,7 @@ use super::plan::{Factor, Plan, Work, singular};
 use super::solve::is_magnitude;
 use super::system::{Given, System, residual};
 use super::{Cache, Estimate, EstimationError, Options, check, values_and_weights};
-use crate::case::{AtBus, Case, CaseMeasurement, Place};
+use crate::case::{AtBus, Case, CaseMeasurement};
 use crate::sparse::{BlockInverse, WIDTH};
 
 /// A share of a measurement's own variance below which its residual is rounding: nothing checks the measurement.
@@ -70,9 +70,9 @@ fn redundancies(given: &Given, point: &Point, factor: &Factor, system: &System) 
     let mut redundancy = vec![0.0; weights.len()];
     for bus in 0..model.buses() {
         let Some(block) = inverse.block(bus, bus) else { continue };
-        for &index in sites.at_bus(bus) {
+        for &(index, quantity) in sites.at_bus(bus) {
             let index = index as usize;
-            let (weight, Place::Bus(_, quantity)) = (weights[index], sites.place(index)) else { continue };
+            let weight = weights[index];
             let which = usize::from(matches!(quantity, AtBus::Magnitude | AtBus::Reactive));
             redundancy[index] = match quantity {
                 _ if weight == 0.0 => 0.0,
@@ -95,9 +95,10 @@ fn redundancies(given: &Given, point: &Point, factor: &Factor, system: &System) 
         }
         let blocks = [inverse.block(from, from), inverse.block(from, to), inverse.block(to, to)];
         let [Some(own), Some(between), Some(other)] = blocks else { continue };
-        for (side, &index) in indices.iter().enumerate().flat_map(|(side, indices)| indices.iter().map(move |index| (side, index))) {
+        for (side, &(index, quantity)) in indices.iter().enumerate().flat_map(|(side, indices)| indices.iter().map(move |one| (side, one)))
+        {
             let index = index as usize;
-            let (weight, Place::End(_, _, quantity)) = (weights[index], sites.place(index)) else { continue };
+            let weight = weights[index];
             if weight == 0.0 {
                 continue;
             }

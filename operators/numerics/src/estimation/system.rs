@@ -17,41 +17,28 @@ use crate::sparse::{Block4, WIDTH, ZERO};
 use std::f64::consts::PI;
 
 /// Scale of a constraint's row, per unit: about the standard deviation of a good meter.
-const CONSTRAINT_SCALE: f64 = 1e-3;
+pub(super) const CONSTRAINT_SCALE: f64 = 1e-3;
 
 /// What is measured where: measurements by bus and by side of a branch, in their order.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Sites {
     kinds: Vec<Place>,
     bus_starts: Vec<usize>,
-    at_bus: Vec<u32>,
+    at_bus: Vec<(u32, AtBus)>,
     /// By 2 × branch + side.
     end_starts: Vec<usize>,
-    at_end: Vec<u32>,
+    at_end: Vec<(u32, AtEnd)>,
 }
 
 impl Sites {
     pub(super) fn new(model: &Model, kinds: &[MeasurementKind]) -> Self {
         let kinds = Vec::from_iter(kinds.iter().map(|kind| kind.place()));
-        let sorted = |places: usize, of: &dyn Fn(&Place) -> Option<usize>| {
-            let mut starts = vec![0; places + 1];
-            kinds.iter().filter_map(of).for_each(|place| starts[place + 1] += 1);
-            for place in 0..places {
-                starts[place + 1] += starts[place];
-            }
-            let (mut next, mut at) = (starts.clone(), vec![0u32; starts[places]]);
-            for (index, place) in kinds.iter().enumerate().filter_map(|(index, kind)| Some((index, of(kind)?))) {
-                at[next[place]] = index as u32;
-                next[place] += 1;
-            }
-            (starts, at)
-        };
-        let (bus_starts, at_bus) = sorted(model.buses(), &|place| match place {
-            Place::Bus(bus, _) => Some(*bus),
+        let (bus_starts, at_bus) = sorted(model.buses(), &kinds, |place| match place {
+            Place::Bus(bus, quantity) => Some((bus, quantity)),
             Place::End(..) => None,
         });
-        let (end_starts, at_end) = sorted(2 * model.branches.len(), &|place| match place {
-            Place::End(branch, side, _) => Some(2 * branch + side),
+        let (end_starts, at_end) = sorted(2 * model.branches.len(), &kinds, |place| match place {
+            Place::End(branch, side, quantity) => Some((2 * branch + side, quantity)),
             Place::Bus(..) => None,
         });
         Self { kinds, bus_starts, at_bus, end_starts, at_end }
@@ -62,14 +49,29 @@ impl Sites {
         self.kinds[index]
     }
 
-    pub(super) fn at_bus(&self, bus: usize) -> &[u32] {
+    #[inline]
+    pub(super) fn at_bus(&self, bus: usize) -> &[(u32, AtBus)] {
         &self.at_bus[self.bus_starts[bus]..self.bus_starts[bus + 1]]
     }
 
-    pub(super) fn at_end(&self, branch: usize, side: usize) -> &[u32] {
+    #[inline]
+    pub(super) fn at_end(&self, branch: usize, side: usize) -> &[(u32, AtEnd)] {
         let end = 2 * branch + side;
         &self.at_end[self.end_starts[end]..self.end_starts[end + 1]]
     }
+}
+
+/// Indices of measurements with their quantity, by place and in their order, and where those of each place begin.
+fn sorted<T: Copy>(places: usize, kinds: &[Place], of: impl Fn(Place) -> Option<(usize, T)>) -> (Vec<usize>, Vec<(u32, T)>) {
+    let mut found =
+        Vec::from_iter((0u32..).zip(kinds).filter_map(|(index, kind)| of(*kind).map(|(place, quantity)| (place, index, quantity))));
+    found.sort_by_key(|(place, ..)| *place);
+    let mut starts = vec![0; places + 1];
+    found.iter().for_each(|(place, ..)| starts[place + 1] += 1);
+    for place in 0..places {
+        starts[place + 1] += starts[place];
+    }
+    (starts, found.into_iter().map(|(_, index, quantity)| (index, quantity)).collect())
 }
 
 /// What a system is made of besides the state.
@@ -94,9 +96,11 @@ pub(super) struct System {
     pub(super) blocks: Vec<Block4>,
     /// [`WIDTH`] values per bus.
     pub(super) right: Vec<f64>,
-    /// Scale of the row of each injection, P and Q by bus; 0 where there is none.
+    /// Scale of the row of each injection, P and Q by bus, of the last matrix; 0 where there is none.
     pub(super) scales: Vec<[f64; 2]>,
     jacobian: Vec<[f64; 4]>,
+    pub(super) injections: Vec<[f64; 2]>,
+    pub(super) by_polar: Vec<[f64; 2]>,
 }
 
 /// Measured less estimated; of an angle the shortest way round.
@@ -111,85 +115,53 @@ pub(super) fn residual(place: Place, value: f64, estimated: f64) -> f64 {
 impl System {
     /// Takes the system at a state; `multipliers` are those of P and Q by idle bus. The matrix only when it is wanted.
     pub(super) fn take(&mut self, given: &Given, at: &Point, multipliers: &[[f64; 2]], matrix: bool) {
+        self.take_right(given, at, multipliers);
+        if matrix {
+            self.take_blocks(given, at);
+        }
+    }
+
+    fn take_blocks(&mut self, given: &Given, at: &Point) {
         let Given { model, sites, .. } = given;
         let n = model.buses();
-        self.estimated.resize(sites.kinds.len(), 0.0);
-        self.right.clear();
-        self.right.resize(WIDTH * n, 0.0);
         self.scales.clear();
         self.scales.resize(n, [0.0; 2]);
-        if matrix {
-            self.blocks.clear();
-            self.blocks.resize(model.pairs.len(), ZERO);
-        }
+        self.blocks.clear();
+        self.blocks.resize(model.pairs.len(), ZERO);
         for bus in 0..n {
-            self.take_bus(given, at, multipliers, matrix, bus);
+            self.take_bus(given, at, bus);
         }
         for branch in 0..model.branches.len() {
             for side in 0..2 {
                 let indices = sites.at_end(branch, side);
                 if !indices.is_empty() {
-                    self.take_end(given, at, matrix, (branch, side), indices);
+                    self.take_end(given, at, (branch, side), indices);
                 }
             }
         }
-        for (state, free) in given.free.iter().enumerate() {
-            let row = state % 2;
-            self.right[WIDTH * (state / 2) + row] *= free;
-            if matrix && *free == 0.0 {
-                self.blocks[model.of_bus[state / 2]][(WIDTH + 1) * row] = 1.0;
-            }
+        for (state, _) in given.free.iter().enumerate().filter(|(_, free)| **free == 0.0) {
+            self.blocks[model.of_bus[state / 2]][(WIDTH + 1) * (state % 2)] = 1.0;
         }
     }
 
-    fn take_bus(&mut self, given: &Given, at: &Point, multipliers: &[[f64; 2]], matrix: bool, bus: usize) {
-        let Given { model, sites, values, weights, free, idle } = *given;
-        let free = [free[2 * bus], free[2 * bus + 1]];
-        let indices = sites.at_bus(bus);
-        let is_injection = |index: &u32| matches!(sites.place(*index as usize), Place::Bus(_, AtBus::Active | AtBus::Reactive));
-        let row = model.admittance.pattern.slots(bus);
-        self.jacobian.resize(row.len(), [0.0; 4]);
-        let mut injection = [0.0; 2];
-        if idle[bus] || indices.iter().any(is_injection) {
-            let (p, q) = model.injection(bus, at, &mut self.jacobian);
-            injection = [p, q];
-        }
-        // Sum of weights and of weighted residuals, of P and of Q.
-        let (mut weight, mut pull) = ([0.0; 2], [0.0; 2]);
-        for &index in indices {
-            let index = index as usize;
-            let Place::Bus(_, quantity) = sites.place(index) else { continue };
-            let estimated = match quantity {
-                AtBus::Magnitude => at.v[bus],
-                AtBus::Angle => at.va[bus],
-                AtBus::Active => injection[0],
-                AtBus::Reactive => injection[1],
-            };
-            self.estimated[index] = estimated;
-            let weighted = weights[index] * residual(sites.place(index), values[index], estimated);
+    fn take_bus(&mut self, given: &Given, at: &Point, bus: usize) {
+        let Given { model, sites, weights, free, idle, .. } = *given;
+        let own = model.of_bus[bus];
+        // Sums of weights of P and of Q.
+        let mut weight = [0.0; 2];
+        for &(index, quantity) in sites.at_bus(bus) {
+            let measured = weights[index as usize];
+            let which = usize::from(matches!(quantity, AtBus::Magnitude | AtBus::Reactive));
             match quantity {
-                AtBus::Active | AtBus::Reactive => {
-                    let which = usize::from(quantity == AtBus::Reactive);
-                    weight[which] += weights[index];
-                    pull[which] += weighted;
-                }
-                AtBus::Angle | AtBus::Magnitude => {
-                    let which = usize::from(quantity == AtBus::Magnitude);
-                    self.right[WIDTH * bus + which] += weighted;
-                    if matrix {
-                        self.blocks[model.of_bus[bus]][(WIDTH + 1) * which] += free[which] * weights[index];
-                    }
-                }
+                AtBus::Active | AtBus::Reactive => weight[which] += measured,
+                AtBus::Angle | AtBus::Magnitude => self.blocks[own][(WIDTH + 1) * which] += free[2 * bus + which] * measured,
             }
         }
-        let own = model.of_bus[bus];
         let mut inverse_scale = [0.0; 2];
         for which in 0..2 {
             let mut variance = 1.0;
             if idle[bus] {
                 self.scales[bus][which] = CONSTRAINT_SCALE;
-                pull[which] = -multipliers[bus][which];
-                self.right[WIDTH * bus + 2 + which] = -injection[which] / CONSTRAINT_SCALE;
                 variance = 0.0;
             } else if weight[which] > 0.0 {
                 self.scales[bus][which] = 1.0 / weight[which].sqrt();
@@ -197,24 +169,20 @@ impl System {
             if self.scales[bus][which] > 0.0 {
                 inverse_scale[which] = 1.0 / self.scales[bus][which];
             }
-            if matrix {
-                self.blocks[own][(WIDTH + 1) * (2 + which)] = -variance;
-            }
+            self.blocks[own][(WIDTH + 1) * (2 + which)] = -variance;
         }
         if inverse_scale == [0.0; 2] {
             return;
         }
+        let row = model.admittance.pattern.slots(bus);
+        self.jacobian.resize(row.len(), [0.0; 4]);
+        model.injection(bus, at, &mut self.jacobian);
         for (slot, by) in row.zip(&self.jacobian) {
             let k = model.admittance.pattern.indices()[slot];
-            self.right[WIDTH * k] += by[0] * pull[0] + by[2] * pull[1];
-            self.right[WIDTH * k + 1] += by[1] * pull[0] + by[3] * pull[1];
-            if !matrix {
-                continue;
-            }
             let block = &mut self.blocks[model.of_admittance[slot]];
             for which in 0..2 {
                 for state in 0..2 {
-                    let value = by[2 * which + state] * inverse_scale[which] * given.free[2 * k + state];
+                    let value = by[2 * which + state] * inverse_scale[which] * free[2 * k + state];
                     // Row of the multiplier where this bus is the block's row, column where it is its column.
                     if bus <= k {
                         block[WIDTH * (2 + which) + state] = value;
@@ -227,44 +195,30 @@ impl System {
         }
     }
 
-    fn take_end(&mut self, given: &Given, at: &Point, matrix: bool, (branch, side): (usize, usize), indices: &[u32]) {
-        let Given { model, sites, values, weights, free, .. } = *given;
+    fn take_end(&mut self, given: &Given, at: &Point, (branch, side): (usize, usize), indices: &[(u32, AtEnd)]) {
+        let Given { model, weights, free, .. } = *given;
         let buses = model.branches[branch].1;
         let (own, other) = (buses[side], buses[1 - side]);
         let free = [free[2 * own], free[2 * own + 1], free[2 * other], free[2 * other + 1]];
         let mut power: Option<[Term; 2]> = None;
-        let (mut gain, mut pull) = ([[0.0; 4]; 4], [0.0; 4]);
-        for &index in indices {
-            let index = index as usize;
-            let Place::End(_, _, quantity) = sites.place(index) else { continue };
-            let (estimated, mut by) = match quantity {
+        let mut gain = [[0.0; 4]; 4];
+        for &(index, quantity) in indices {
+            let weight = weights[index as usize];
+            if weight == 0.0 {
+                continue;
+            }
+            let (_, mut by) = match quantity {
                 AtEnd::Active => power.get_or_insert_with(|| model.power(branch, side, at))[0],
                 AtEnd::Reactive => power.get_or_insert_with(|| model.power(branch, side, at))[1],
                 _ => model.at_end(branch, side, quantity, at),
             };
-            self.estimated[index] = estimated;
-            let weight = weights[index];
-            if weight == 0.0 {
-                continue;
-            }
-            let weighted = weight * residual(sites.place(index), values[index], estimated);
             by.iter_mut().zip(&free).for_each(|(by, free)| *by *= free);
             for a in 0..4 {
-                pull[a] += by[a] * weighted;
-                if matrix {
-                    let scaled = weight * by[a];
-                    for b in 0..4 {
-                        gain[a][b] += scaled * by[b];
-                    }
+                let scaled = weight * by[a];
+                for b in 0..4 {
+                    gain[a][b] += scaled * by[b];
                 }
             }
-        }
-        for state in 0..2 {
-            self.right[WIDTH * own + state] += pull[state];
-            self.right[WIDTH * other + state] += pull[2 + state];
-        }
-        if !matrix {
-            return;
         }
         for a in 0..2 {
             for b in 0..2 {

@@ -8,7 +8,7 @@
 
 use super::model::{Model, Point};
 use super::plan::Factor;
-use super::solve::{Iterate, Job};
+use super::solve::{Iterate, Job, Taken};
 use super::system::{Given, Sites, System};
 use super::{Cache, Estimate, EstimationError, Options, check, conclude, start, values_and_weights};
 use crate::case::{Case, CaseMeasurement, MeasurementKind};
@@ -74,13 +74,15 @@ pub struct Tracker {
     cache: Cache,
     /// The factor of the frozen matrix, once it is needed.
     factor: Option<Factor>,
+    /// The plan of which the frozen matrix is known to be, by its number.
+    plan: u64,
 }
 
 impl Tracker {
     /// A tracker that goes on from a state; from the default one it starts.
     #[must_use]
     pub fn new(state: TrackerState) -> Self {
-        Self { state, cache: Cache::new(), factor: None }
+        Self { state, cache: Cache::new(), factor: None, plan: 0 }
     }
 
     /// What is remembered.
@@ -129,9 +131,11 @@ impl Tracker {
         let kinds = measurements.iter().map(|measurement| measurement.kind);
         let (model, plan, work) = self.cache.plan(case, reference, kinds, &options.zero_injections);
         let (values, weights) = values_and_weights(measurements, &plan.used);
+        let known = std::mem::replace(&mut self.plan, plan.number) == plan.number;
         let mut frozen = frozen.filter(|frozen| {
-            let same = frozen.network == model.key && frozen.free == plan.free && frozen.idle == plan.idle && frozen.kinds == plan.kinds;
-            warm && frozen.scans < SCANS && same && frozen.is_near(&weights)
+            let is_of_it =
+                || frozen.network == model.key && frozen.free == plan.free && frozen.idle == plan.idle && frozen.kinds == plan.kinds;
+            warm && frozen.scans < SCANS && (known || is_of_it()) && frozen.is_near(&weights)
         });
         let kept = match (frozen.as_ref(), self.factor.take()) {
             (Some(_), Some(factor)) => Some(factor),
@@ -144,9 +148,9 @@ impl Tracker {
         let job = Job { case, model, options, values: &values, weights: &weights };
         iterate.converge(&job, plan, &mut factor, &mut work.system)?;
         match (iterate.taken.take(), frozen.as_mut()) {
-            (Some((v, va, weights)), _) => {
+            (Some(Taken { v, va, weights: weighed }), _) => {
                 let (kinds, free, idle) = (plan.kinds.clone(), plan.free.clone(), plan.idle.clone());
-                let network = model.key.clone();
+                let (network, weights) = (model.key.clone(), weighed.unwrap_or_else(|| weights.clone()));
                 frozen = Some(Frozen { network, kinds, weights, v, va, free, idle, last: factor.last.clone(), scans: 1 });
             }
             (None, Some(frozen)) => frozen.scans += 1,

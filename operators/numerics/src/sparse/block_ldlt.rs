@@ -270,7 +270,11 @@ impl BlockLdlt {
     pub fn solve(&self, x: &mut [f64]) {
         let n = self.size();
         assert_eq!(x.len(), WIDTH * n, "one value per unknown");
-        let mut y = Vec::from_iter(self.order.iter().map(|&old| [0, 1, 2, 3].map(|row| x[WIDTH * old + row])));
+        let mut y = Vec::with_capacity(n);
+        for &old in &self.order {
+            let x = &x[WIDTH * old..WIDTH * old + WIDTH];
+            y.push([x[0], x[1], x[2], x[3]]);
+        }
         for k in 0..n {
             let value = y[k];
             for slot in self.lower_starts[k]..self.lower_starts[k + 1] {
@@ -283,10 +287,10 @@ impl BlockLdlt {
         }
         for k in (0..n).rev() {
             let (d, value) = (&self.inverse_pivots[k], y[k]);
-            let mut sum = [0, 1, 2, 3].map(|row| {
-                let d = &d[WIDTH * row..WIDTH * row + WIDTH];
-                d[0] * value[0] + d[1] * value[1] + d[2] * value[2] + d[3] * value[3]
-            });
+            let mut sum = [0.0; WIDTH];
+            for (d, sum) in d.chunks_exact(WIDTH).zip(&mut sum) {
+                *sum = d[0] * value[0] + d[1] * value[1] + d[2] * value[2] + d[3] * value[3];
+            }
             for slot in self.lower_starts[k]..self.lower_starts[k + 1] {
                 let (l, source) = (&self.lower[slot], &y[self.lower_rows[slot] as usize]);
                 for row in 0..WIDTH {
