@@ -25,7 +25,7 @@ use timely::dataflow::operators::{Concat, OkErr};
 pub struct Observed<'scope> {
     /// Streams that wait for no solver: topology, `bus_assignment`, `status_error`, window, kpi, rejected, late, alarm, gap.
     pub accounts: Rows<'scope, (Output, i64)>,
-    /// Streams of the estimator: estimate, `estimate_residual`, `estimate_audit`.
+    /// Streams of the estimator: estimate, `estimate_residual`, `estimate_audit`, suspect.
     pub estimates: Changes<'scope, Output>,
     /// Of the estimator.
     pub outcomes: Changes<'scope, Output>,
@@ -157,7 +157,10 @@ pub fn build<'scope>(
         _ => None,
     });
 
-    let problem = solver_rows(grid).concat(on_timer(feed.clone(), Timer::Estimate)).concat(shared_region(region));
+    // At a switch at once: what comes of it is sealed with its epoch.
+    let at_changes = changed.clone().map(|island: IslandId| SolverInput::Trigger { key: island.0 });
+    let triggers = on_timer(feed.clone(), Timer::Estimate).concat(at_changes);
+    let problem = solver_rows(grid).concat(triggers).concat(shared_region(region));
     let estimated = solver(problem, "Estimation", registry, 0, pool.clone(), solve_estimation());
     let corrections = told.flat_map(|told| match told {
         TelemetryOutput::Correction(row) => Some(AuditInput::Correction(row)),

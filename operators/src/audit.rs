@@ -2,6 +2,7 @@
 //! adds a row that says what its residual was and what it would have been.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gridflow_inputs::Epoch;
 use gridflow_inputs::ids::{IslandId, SensorId};
@@ -33,7 +34,7 @@ pub struct Used {
     /// Tick of the estimate.
     pub tick_ms: i64,
     /// The readings, by sensor.
-    pub readings: Vec<UsedReading>,
+    pub readings: Arc<Vec<UsedReading>>,
 }
 
 /// What the audit is told.
@@ -55,7 +56,7 @@ pub enum AuditInput {
 #[derive(Debug)]
 struct Audit {
     /// Estimates that a correction can still touch, by tick and island.
-    estimates: BTreeMap<(i64, IslandId), Vec<UsedReading>>,
+    estimates: BTreeMap<(i64, IslandId), Arc<Vec<UsedReading>>>,
     bounds: Option<Bounds>,
 }
 

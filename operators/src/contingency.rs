@@ -16,7 +16,7 @@ use gridflow_numerics::contingency::dc::{Analysis, Options};
 use gridflow_numerics::contingency::{self as numerics, Element};
 use serde::{Deserialize, Serialize};
 
-use crate::decision::{Contingency, ContingencyMethod, Failure, Output, Solver};
+use crate::decision::{Contingency, ContingencyMethod, Estimate, Failure, Output, Solver};
 use crate::estimation::island_case;
 use crate::grid::{GridRow, IslandRows};
 use crate::islands::IslandRow;
@@ -112,10 +112,9 @@ fn view(problem: Problem<GridRow, ContingencyState>) -> Answer<ContingencyState,
         return Answer { previous: ContingencyState::default(), rows: Vec::new() };
     };
     let mut state = problem.previous.unwrap_or_default();
-    let estimated = problem
-        .rows
-        .iter()
-        .any(|known| if let GridRow::Estimate(estimate) = known { holds(estimate, row.changed_ms, now_ms) } else { false });
+    // The estimate of a switch's own epoch rests on readings from before it: it serves until the next one.
+    let of_now = |estimate: &Estimate| holds(estimate, row.changed_ms, now_ms) && estimate.tick_ms > row.changed_ms;
+    let estimated = problem.rows.iter().any(|known| if let GridRow::Estimate(estimate) = known { of_now(estimate) } else { false });
     if !state.basis.is_some_and(|basis| basis.stands(&row, estimated, now_ms)) {
         let rows = IslandRows::new(problem.rows.iter().chain(problem.shared.iter()));
         let failed = match analyse(island, &rows, now_ms) {

@@ -228,11 +228,11 @@ record! {
         q: MilliVars,
     }
 
-    /// Stream `estimate`: the state of an island at a tick.
+    /// Stream `estimate`: the state of an island at a tick, or at the epoch of a change of its equipment.
     pub struct Estimate {
         /// The island.
         island: IslandId,
-        /// The tick.
+        /// The tick, or the epoch of the change.
         tick_ms: i64,
         /// Reference bus.
         reference: BusId,
@@ -240,9 +240,11 @@ record! {
         iterations: u32,
         /// Measurements given, pseudo-measurements included.
         measurements: u32,
-        /// Of these, pseudo-measurements: stale readings with a grown standard deviation, and zero injections.
+        /// Of these, pseudo-measurements: stale readings with a grown standard deviation, and injections at their usual level.
         pseudo: u32,
-        /// Measurements used less states estimated.
+        /// Of these, readings from before the last change of the island's equipment, with a grown standard deviation.
+        outdated: u32,
+        /// Measurements used and zero injections, less states estimated.
         degrees_of_freedom: i64,
         /// Weighted sum of squared residuals, millionths.
         objective_ppm: i64,
@@ -251,8 +253,10 @@ record! {
         threshold_ppm: i64,
         /// States, by bus.
         buses: Vec<BusState>,
-        /// Buses whose state the measurements do not determine; their states stand at the start values.
+        /// Buses whose state nothing determines; their states stand at the start values.
         unobservable: Vec<BusId>,
+        /// Buses whose state injections at their usual level determine and readings alone would not.
+        resting: Vec<BusId>,
     }
 
     /// Stream `estimate_residual`: a measurement three standard deviations or more from its estimate.
@@ -261,9 +265,11 @@ record! {
         island: IslandId,
         /// The sensor.
         sensor: SensorId,
+        /// What of it: a synchrophasor has two.
+        quantity: Quantity,
         /// The tick.
         tick_ms: i64,
-        /// Measured, in the sensor's unit.
+        /// Measured, in the quantity's unit.
         value: i64,
         /// Estimated.
         estimated: i64,
@@ -271,6 +277,23 @@ record! {
         residual: i64,
         /// Residual over standard deviation, thousandths.
         weighted_milli: i64,
+    }
+
+    /// Stream `suspect`: a sensor whose readings contradict the others; stands until they fit again.
+    pub struct Suspect {
+        /// The island.
+        island: IslandId,
+        /// The sensor.
+        sensor: SensorId,
+        /// What of it.
+        quantity: Quantity,
+        /// Since when.
+        since_ms: i64,
+        /// Normalised residual when it was found, thousandths.
+        normalized_milli: i64,
+        /// Whether it is kept out of the estimate. If not, it could not be told which of it and one kept out is wrong; without the
+        /// other nothing checks it any more, and so it stays.
+        removed: bool,
     }
 
     /// Stream `estimate_audit`: a correction that touches an estimate already made.
@@ -762,4 +785,5 @@ outputs! {
     21 => BusAssignment "bus_assignment" BusAssignment,
     22 => Maintenance "maintenance" Maintenance,
     23 => Deficit "deficit" Deficit,
+    24 => Suspect "suspect" Suspect,
 }

@@ -6,6 +6,10 @@
 mod constraints;
 #[path = "operators/deficit.rs"]
 mod deficit;
+#[path = "operators/estimation.rs"]
+mod estimation;
+#[path = "operators/estimation_world.rs"]
+mod estimation_world;
 #[path = "operators/harness.rs"]
 mod harness;
 #[path = "operators/islands.rs"]

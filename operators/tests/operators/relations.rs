@@ -269,7 +269,7 @@ fn audit_draws() -> impl Strategy<Value = Vec<AuditEpoch>> {
                     value,
                     estimated: 10 * value + 1,
                 };
-                let readings = readings.into_iter().map(reading).collect();
+                let readings = std::sync::Arc::new(readings.into_iter().map(reading).collect());
                 rows.push(AuditInput::Used(Used { island: IslandId(island), tick_ms: (place as i64 + 1) * 1_000, readings }));
             }
             rows.extend(corrections.into_iter().map(|(sensor, event, sequence, new)| {

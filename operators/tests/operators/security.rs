@@ -70,11 +70,13 @@ pub(crate) fn estimate(network: &Network, loads: f64, tick_ms: u64) -> Estimate 
         iterations: 1,
         measurements: 0,
         pseudo: 0,
+        outdated: 0,
         degrees_of_freedom: 0,
         objective_ppm: 0,
         threshold_ppm: 0,
         buses: case.buses.iter().enumerate().map(state).collect(),
         unobservable: Vec::new(),
+        resting: Vec::new(),
     }
 }
 

@@ -4,14 +4,14 @@ use super::Case;
 use gridflow_inputs::ids::{BranchId, BusId, SensorId};
 use gridflow_inputs::input::{Quantity, Sensor};
 use gridflow_inputs::network::{EquipmentKind, Side};
-use gridflow_inputs::units::{MicroRadians, MicroVolts, MilliVars, MilliWatts};
+use gridflow_inputs::units::{MicroAmperes, MicroRadians, MicroVolts, MilliVars, MilliWatts};
 
 /// Smallest standard deviation a measurement may have, per unit or radians: what is stated smaller counts as this much,
 /// so that one sensor said to be perfect cannot drown the others in rounding.
 const SIGMA_MIN: f64 = 1e-6;
 
 /// What a [`CaseMeasurement`] measures; indices are those of the case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum MeasurementKind {
     /// Voltage magnitude of a bus.
     VoltageMagnitude(usize),
@@ -109,8 +109,8 @@ pub struct CaseMeasurement {
 impl Case {
     /// A reading of `sensor` for the estimator: `value` and `sigma` in the unit of the sensor's quantity.
     ///
-    /// None when the quantity does not feed the estimator (current, load, generation, frequency, metered power) or the
-    /// element is not in the case. A `sigma` below 10⁻⁶ per unit counts as that much.
+    /// None when the quantity is of no bus or side of a branch (load, generation, frequency, metered power) or the element is not in
+    /// the case. A `sigma` below 10⁻⁶ per unit counts as that much.
     #[must_use]
     pub fn measurement(&self, sensor: &Sensor, value: i64, sigma: i64) -> Option<CaseMeasurement> {
         use MeasurementKind as Kind;
@@ -131,6 +131,10 @@ impl Case {
             Quantity::ReactiveInjection => (Kind::ReactiveInjection(bus()?), power),
             Quantity::ActiveFlow => (flow(Kind::ActiveFlowFrom, Kind::ActiveFlowTo)?, power),
             Quantity::ReactiveFlow => (flow(Kind::ReactiveFlowFrom, Kind::ReactiveFlowTo)?, power),
+            Quantity::CurrentMagnitude => {
+                let kind = flow(Kind::CurrentMagnitudeFrom, Kind::CurrentMagnitudeTo)?;
+                (kind, MicroAmperes::PER_KA * self.customary(kind))
+            }
             _ => return None,
         };
         let sigma = (sigma as f64 / units_per_one).max(SIGMA_MIN);

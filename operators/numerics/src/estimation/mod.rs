@@ -187,6 +187,22 @@ pub fn estimate(
     Ok(conclude(&job, plan, &iterate, &mut work.system))
 }
 
+/// Buses that [`Estimate::unobservable`] would name, without an estimate: they follow from the network and from what is measured where.
+///
+/// # Errors
+/// When the input cannot be.
+pub fn unobservable(
+    case: &Case,
+    reference: usize,
+    measurements: &[CaseMeasurement],
+    options: &Options,
+    cache: &mut Cache,
+) -> Result<Vec<usize>, EstimationError> {
+    check(case, reference, measurements, options)?;
+    let kinds = measurements.iter().map(|measurement| measurement.kind);
+    Ok(cache.plan(case, reference, kinds, &options.zero_injections).1.unobservable.clone())
+}
+
 fn inverse_variance(measurement: &CaseMeasurement) -> f64 {
     1.0 / (measurement.sigma * measurement.sigma)
 }

@@ -21,7 +21,7 @@ const SCANS: u64 = 720;
 const OTHER_WEIGHT: f64 = 4.0;
 
 /// What a kept matrix was taken from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Frozen {
     /// The network it belongs to: buses, and admittances as bits.
     pub network: Vec<u64>,
@@ -44,7 +44,7 @@ pub struct Frozen {
 }
 
 /// What a tracker remembers.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct TrackerState {
     /// Buses of the last state.
     pub buses: Vec<BusId>,
@@ -89,6 +89,11 @@ impl Tracker {
     #[must_use]
     pub fn state(&self) -> &TrackerState {
         &self.state
+    }
+
+    /// What it works out of network and places, for other questions about the same scan; changes no answer.
+    pub fn cache(&mut self) -> &mut Cache {
+        &mut self.cache
     }
 
     /// Estimates a scan. A network of other buses, and a state from which the steps do not converge, is started anew as by
