@@ -135,6 +135,14 @@ pub fn build<'scope>(
         _ => None,
     });
     let storages = newest(reports, "Storage reports", registry, |(_, id)| u64::from(*id));
+    let phasors = told.clone().flat_map(|told| match told {
+        TelemetryOutput::Phasor(reading) => {
+            let key = (reading.sensor.id.0, reading.sensor.quantity);
+            Some((key, reading.event_ms, (place_of(&reading), GridRow::Reading(Arc::new(reading)))))
+        }
+        _ => None,
+    });
+    let phasors = newest(phasors, "Phasors", registry, |(sensor, _)| u64::from(*sensor)).map(|(_, placed)| placed);
     let references = changes(drawn.clone().flat_map(|drawn| match drawn {
         IslandOutput::Island(island, row, change) => Some(((island, GridRow::Island(row)), change)),
         _ => None,
@@ -143,7 +151,7 @@ pub fn build<'scope>(
         IslandOutput::Idle(place, idle, change) => Some(((place, idle), change)),
         _ => None,
     }));
-    let (grid, status_errors) = by_island(equipment.concat(readings).concat(storages), placed, idle);
+    let (grid, status_errors) = by_island(equipment.concat(readings).concat(phasors).concat(storages), placed, idle);
     let grid = grid.concat(references);
     let status_errors = status_errors.inner.map(|(row, _, change)| (Output::from(row), change));
     let at_equipment = grid.clone().filter(|(_, row)| match row {

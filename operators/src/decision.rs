@@ -687,6 +687,14 @@ record! {
     }
 }
 
+impl Estimate {
+    /// Whether readings do not determine a bus.
+    #[must_use]
+    pub fn leaves_open(&self, bus: BusId) -> bool {
+        self.unobservable.binary_search(&bus).is_ok() || self.resting.binary_search(&bus).is_ok()
+    }
+}
+
 /// What is done with the rows of one stream by their record type.
 pub trait WithRecord {
     /// What comes of it.

@@ -198,7 +198,7 @@ impl Deficits {
             }
         }
         if let Some(estimate) = estimate {
-            for state in estimate.buses.iter().filter(|state| estimate.unobservable.binary_search(&state.bus).is_err()) {
+            for state in estimate.buses.iter().filter(|state| !estimate.leaves_open(state.bus)) {
                 if let Some(here) = at_bus.get_mut(&state.bus) {
                     here.state = Some(state);
                 }
@@ -221,7 +221,7 @@ impl Deficits {
         let losses = estimate.map(|estimate| {
             let injected: i128 = estimate.buses.iter().map(|state| i128::from(state.p.0)).sum();
             let load: i128 = drawn.values().sum();
-            if load <= 0 || !estimate.unobservable.is_empty() {
+            if load <= 0 || !(estimate.unobservable.is_empty() && estimate.resting.is_empty()) {
                 return LOSS_SHARE_UNKNOWN;
             }
             PartsPerMillion(divide_half_even(injected * 1_000_000, load).clamp(0, i128::from(LOSS_SHARE_MAX.0)) as i64)

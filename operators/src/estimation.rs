@@ -20,7 +20,7 @@ use gridflow_inputs::ids::{BusId, IslandId};
 use gridflow_inputs::input::{Quantity, Region};
 use gridflow_inputs::units::{MAX_MAGNITUDE, to_fixed};
 use gridflow_numerics::admittance::branch_flows;
-use gridflow_numerics::case::{Case, MeasurementKind};
+use gridflow_numerics::case::{Case, CaseBus, MeasurementKind};
 use gridflow_numerics::estimation::{self as numerics, EstimationError, Options, Tracker, TrackerState};
 
 use crate::audit::{Used, UsedReading};
@@ -61,6 +61,8 @@ pub struct EstimationState {
     tracker: Tracker,
     /// When the equipment last changed.
     changed_ms: Option<i64>,
+    /// Nodes that were part of another's bus, and of which.
+    nodes: BTreeMap<BusId, BusId>,
     /// By bus, what was connected to it, as a number.
     attached: BTreeMap<BusId, u64>,
     since: Since,
@@ -92,16 +94,13 @@ impl EstimationState {
     /// Magnitudes and angles to start from.
     fn start(&self, case: &Case) -> (Vec<f64>, Vec<f64>) {
         let known = self.tracker.state();
-        let mut place = 0;
-        case.buses
-            .iter()
-            .map(|bus| {
-                while known.buses.get(place).is_some_and(|other| *other < bus.id) {
-                    place += 1;
-                }
-                if known.buses.get(place) == Some(&bus.id) { (known.v[place], known.va[place]) } else { (bus.v_start, bus.va_start) }
-            })
-            .unzip()
+        // A node that a switch makes a bus of its own starts from the bus it was part of.
+        let place = |bus: BusId| {
+            let found = known.buses.binary_search(&bus).ok();
+            found.or_else(|| known.buses.binary_search(self.nodes.get(&bus)?).ok())
+        };
+        let start = |bus: &CaseBus| place(bus.id).map_or((bus.v_start, bus.va_start), |place| (known.v[place], known.va[place]));
+        case.buses.iter().map(start).unzip()
     }
 
     /// Takes note of a changed network: where something else is connected than was, and what is new in the island.
@@ -118,6 +117,7 @@ impl EstimationState {
             }
         }
         self.attached = now;
+        self.nodes.extend(grid.case.nodes.merged().iter().map(|row| (row.bus, row.into)));
     }
 }
 
@@ -330,6 +330,8 @@ fn tell(island: IslandId, moment: Moment, grid: &Grid, gathered: &Gathered, solv
     }
     // Meters of loads and units come behind the others, by bus.
     audited.sort_by_key(|used| used.sensor);
+    // Of a synchrophasor one stands for both.
+    audited.dedup_by_key(|used| used.sensor);
     answer.push(EstimationRow::Used(Used { island, tick_ms, readings: Arc::new(audited) }));
     if open.is_empty() {
         answer.push(EstimationRow::Observable(island));

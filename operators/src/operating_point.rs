@@ -67,8 +67,7 @@ impl<'a> OperatingPoint<'a> {
         let mut states = BTreeMap::new();
         let changed_ms = rows.island.map_or(i64::MIN, |island| island.changed_ms);
         if let Some(estimate) = rows.estimate.as_ref().filter(|estimate| holds(estimate, changed_ms, now_ms)) {
-            let open = |bus: &BusId| estimate.unobservable.binary_search(bus).is_ok() || estimate.resting.binary_search(bus).is_ok();
-            let known = estimate.buses.iter().filter(|state| !open(&state.bus));
+            let known = estimate.buses.iter().filter(|state| !estimate.leaves_open(state.bus));
             states.extend(known.map(|state| (state.bus, state)));
         }
         let before = rows.before.as_deref().filter(|before| now_ms - before.at_ms <= AVAILABILITY_MS);

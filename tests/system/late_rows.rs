@@ -117,12 +117,20 @@ fn a_correction_ten_minutes_old_restates_what_rests_on_it_and_nothing_else() {
                 assert!(measures.iter().all(|measure| matches!(measure, Measure::LoadEnergy | Measure::Corrections)), "{measures:?}");
             }
             Stream::EstimateAudit => {
-                assert!(!asserted.is_empty(), "an estimate used the reading");
-                for row in asserted {
-                    let Output::EstimateAudit(row) = row else { unreachable!("another row in `estimate_audit`") };
-                    assert_eq!((row.sensor, row.event_ms), (flow.sensor, flow.event_ms));
-                    assert_eq!(row.new_residual.map(|new| new - row.old_residual), Some(corrected_flow.value - flow.value));
+                let corrections = [(&flow, corrected_flow.value - flow.value), (&load, load.value / 50)];
+                for (used, by) in corrections {
+                    let of = |row: &&&Output| matches!(row, Output::EstimateAudit(row) if row.sensor == used.sensor);
+                    assert!(asserted.iter().any(|row| of(&row)), "an estimate used the reading of {}", used.sensor);
+                    for row in asserted.iter().filter(|row| of(row)) {
+                        let Output::EstimateAudit(row) = row else { unreachable!("another row in `estimate_audit`") };
+                        assert_eq!(row.event_ms, used.event_ms);
+                        assert_eq!(row.new_residual.map(|new| new - row.old_residual), Some(by));
+                    }
                 }
+                let others = asserted
+                    .iter()
+                    .filter(|row| matches!(row, Output::EstimateAudit(row) if row.sensor != flow.sensor && row.sensor != load.sensor));
+                assert_eq!(others.count(), 0);
             }
             Stream::Gap => assert_eq!(gaps(&before, &after), (2, 2, 0), "both count as applied"),
             _ => assert_eq!(before, after, "{} must not change", stream.name()),

@@ -269,8 +269,11 @@ pub(super) fn gather<'a>(
     let mut meters = Meters::new(grid);
     let mut of_angles = Vec::new();
     let came = came(grid, rows, moment, since);
-    let before =
-        |reading: &Reading| since.connected_ms.get(&BusId(reading.sensor.element_id)).is_some_and(|since| reading.event_ms < *since);
+    let before = |reading: &Reading| {
+        let bus = grid.case.nodes.bus(BusId(reading.sensor.element_id));
+        since.connected_ms.get(&bus).is_some_and(|since| reading.event_ms < *since)
+    };
+    let (mut at_nodes, mut read_at_nodes) = (Vec::new(), Vec::new());
     for row in rows {
         let reading: &'a Reading = match row {
             GridRow::Reading(reading) => reading,
@@ -304,8 +307,24 @@ pub(super) fn gather<'a>(
             of_angles.push((reading, row));
         } else if injected && before(reading) {
             gathered.passed_over.extend(grid.case.bus_index(BusId(reading.sensor.element_id)));
+        } else if injected && !grid.case.nodes.merged().is_empty() {
+            at_nodes.push((BusId(reading.sensor.element_id), row));
+            read_at_nodes.push((reading, age));
         } else {
             gathered.push(Source::Reading(reading.sensor.id, quantity), row, &[reading], age, kept_out);
+        }
+    }
+    // Injections of nodes that are one bus are one measurement.
+    let (pooled, part_of) = grid.case.pooled(&at_nodes);
+    let mut parts: Vec<(Vec<&Reading>, Age)> = vec![Default::default(); pooled.len()];
+    for (place, (reading, age)) in part_of.into_iter().zip(read_at_nodes) {
+        let Some((readings, of)) = place.and_then(|place| parts.get_mut(place)) else { continue };
+        readings.push(reading);
+        (of.stale, of.outdated) = (of.stale || age.stale, of.outdated || age.outdated);
+    }
+    for (row, (readings, age)) in pooled.into_iter().zip(parts) {
+        if let Some(first) = readings.first() {
+            gathered.push(Source::Reading(first.sensor.id, first.sensor.quantity), row, &readings, age, kept_out);
         }
     }
     for (reading, row) in at_one_instant(of_angles, angles) {

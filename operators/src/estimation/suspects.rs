@@ -101,6 +101,12 @@ impl Suspects {
         BadDataOptions { max_removals: REMOVALS.min(self.room(gathered)), ..BadDataOptions::default() }
     }
 
+    /// Whether the next scan is not searched.
+    #[cfg(test)]
+    pub(super) fn is_paused(&self) -> bool {
+        self.pause > 0
+    }
+
     fn vain(&mut self) {
         self.pause = PAUSE.saturating_mul(1 << self.in_vain.min(16)).min(PAUSE_MAX);
         self.in_vain += 1;

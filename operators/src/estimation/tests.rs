@@ -2,7 +2,7 @@
 
 use gridflow_inputs::ids::{FeederId, SensorId, SourceId, ZoneId};
 use gridflow_inputs::input::Sensor;
-use gridflow_inputs::network::{BusKind, EquipmentKind, Side};
+use gridflow_inputs::network::{BusKind, EquipmentKind, Network, Side};
 use gridflow_inputs::units::{MicroHertz, MilliVoltAmperes};
 
 use super::*;
@@ -71,4 +71,258 @@ fn a_base_that_changes_is_not_answered_from_what_followed_from_the_old_one() {
     assert_eq!(straight.rows, fresh.rows);
     // Impedances per unit of another base are others.
     assert!(estimated(&fresh.rows) && fresh.rows != first.rows);
+}
+
+/// The IEEE network at its power flow, and sensors of it.
+struct Lab {
+    network: Network,
+    case: Case,
+    flow: gridflow_numerics::power_flow::PowerFlow,
+    sensors: Vec<Sensor>,
+    now_ms: i64,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let network = gridflow_inputs::matpower::read("ieee14.m", gridflow_inputs::matpower::IEEE14).expect("it is whole").network;
+        let case = Case::new(100.0, &network).expect("it is a case");
+        let options = gridflow_numerics::power_flow::Options { tolerance: 1e-12, ..Default::default() };
+        let flow = gridflow_numerics::power_flow::solve(&case, &options, &mut Default::default()).expect("it has a flow");
+        Self { network, case, flow, sensors: Vec::new(), now_ms: 1_000_000 }
+    }
+
+    fn sensor(&mut self, quantity: Quantity, element: EquipmentKind, element_id: u32, side: Side) {
+        let sensor = Sensor {
+            id: SensorId(self.sensors.len() as u32 + 1),
+            valid_from_ms: 0,
+            quantity,
+            element,
+            element_id,
+            side,
+            sigma: match quantity {
+                Quantity::VoltageMagnitude => 300_000_000,
+                Quantity::VoltageAngle => 1_000,
+                Quantity::CurrentMagnitude => 1_000_000,
+                _ => 500_000_000,
+            },
+            range_min: i64::MIN,
+            range_max: i64::MAX,
+            feeder: FeederId(element_id),
+            zone: ZoneId(1),
+            period_ms: 5_000,
+            source: SourceId(1),
+        };
+        self.sensors.push(sensor);
+    }
+
+    fn at_buses(&mut self, quantity: Quantity) {
+        let buses: Vec<u32> = self.network.buses.iter().map(|bus| bus.id.0).collect();
+        buses.into_iter().for_each(|bus| self.sensor(quantity, EquipmentKind::Bus, bus, Side::None));
+    }
+
+    fn at_branches(&mut self, quantity: Quantity) {
+        let branches: Vec<u32> = self.network.branches.iter().map(|branch| branch.id.0).collect();
+        branches.into_iter().for_each(|branch| self.sensor(quantity, EquipmentKind::Branch, branch, Side::From));
+    }
+
+    /// What a sensor truly reads.
+    fn read(&self, sensor: &Sensor) -> i64 {
+        let Self { case, flow, .. } = self;
+        let id = sensor.element_id;
+        let bus = || case.bus_index(BusId(id)).expect("it is there");
+        let load = || &case.loads[case.load_index(gridflow_inputs::ids::LoadId(id)).expect("it is there")];
+        let unit = || case.generators[case.generator_index(gridflow_inputs::ids::GeneratorId(id)).expect("it is there")].bus;
+        let drawn = |bus: usize, part: fn(&gridflow_numerics::case::CaseLoad) -> f64| -> f64 {
+            case.loads.iter().filter(|load| load.bus == bus).map(part).sum()
+        };
+        let branch = || case.branch_index(gridflow_inputs::ids::BranchId(id)).expect("it is there");
+        let value = match sensor.quantity {
+            Quantity::VoltageMagnitude => flow.v[bus()] * case.buses[bus()].base_kv * 1e9,
+            Quantity::VoltageAngle => flow.va[bus()] * 1e6,
+            Quantity::ActiveInjection => flow.p[bus()] * 1e11,
+            Quantity::ReactiveInjection => flow.q[bus()] * 1e11,
+            Quantity::ActiveFlow => flow.flows[branch()].p_from * 1e11,
+            Quantity::ReactiveFlow => flow.flows[branch()].q_from * 1e11,
+            Quantity::ActiveLoad => load().p * 1e11,
+            Quantity::ReactiveLoad => load().q * 1e11,
+            Quantity::ActiveGeneration => (flow.p[unit()] + drawn(unit(), |load| load.p)) * 1e11,
+            Quantity::ReactiveGeneration => (flow.q[unit()] + drawn(unit(), |load| load.q)) * 1e11,
+            Quantity::CurrentMagnitude => {
+                let (place, from) = (branch(), case.branches[branch()].from);
+                let (p, q) = (flow.flows[place].p_from, flow.flows[place].q_from);
+                (p * p + q * q).sqrt() / flow.v[from] * 100.0 / (3f64.sqrt() * case.buses[from].base_kv) * 1e9
+            }
+            other => unreachable!("no sensor here reads {other:?}"),
+        };
+        value.round() as i64
+    }
+
+    /// A scan five seconds later; `change` has the last word on what each sensor reads, none for one that does not.
+    fn scan(
+        &mut self,
+        previous: Option<EstimationState>,
+        change: impl Fn(&Sensor, i64) -> Option<i64>,
+    ) -> (Vec<EstimationRow>, EstimationState) {
+        self.now_ms += 5_000;
+        let mut rows: Vec<GridRow> = self.network.clone().into_rows().into_iter().map(|row| GridRow::Element(Arc::new(row))).collect();
+        rows.push(GridRow::Island(IslandRow { reference: BusId(1), changed_ms: 0 }));
+        for sensor in &self.sensors {
+            if let Some(value) = change(sensor, self.read(sensor)) {
+                rows.push(GridRow::Reading(Arc::new(Reading { sensor: sensor.clone(), event_ms: self.now_ms - 100, value })));
+            }
+        }
+        rows.sort();
+        let Problem { shared, .. } = problem(100.0, None);
+        let epoch = self.now_ms as u64;
+        let Answer { previous, rows } = estimate(Problem { key: 1, epoch, effect: epoch, rows: Arc::new(rows), shared, previous });
+        (rows, previous)
+    }
+
+    /// Greatest distance of an estimate from the truth, per unit and radians.
+    fn distance(&self, row: &Estimate) -> f64 {
+        let far = |(index, state): (usize, &BusState)| {
+            let v = (state.voltage.kv() / self.case.buses[index].base_kv - self.flow.v[index]).abs();
+            v.max((state.angle.rad() - self.flow.va[index]).abs())
+        };
+        row.buses.iter().enumerate().map(far).fold(0.0, f64::max)
+    }
+}
+
+fn estimate_of(rows: &[EstimationRow]) -> &Estimate {
+    let found = rows.iter().find_map(|row| if let EstimationRow::Row(Output::Estimate(row)) = row { Some(row) } else { None });
+    found.unwrap_or_else(|| panic!("no estimate: {rows:?}"))
+}
+
+fn suspects_of(rows: &[EstimationRow]) -> Vec<crate::decision::Suspect> {
+    let suspect = |row: &EstimationRow| if let EstimationRow::Row(Output::Suspect(row)) = row { Some(row.clone()) } else { None };
+    rows.iter().filter_map(suspect).collect()
+}
+
+#[test]
+fn meters_of_all_that_is_connected_and_currents_make_an_estimate() {
+    let mut lab = Lab::new();
+    lab.sensor(Quantity::VoltageMagnitude, EquipmentKind::Bus, 1, Side::None);
+    for load in lab.network.loads.clone() {
+        [Quantity::ActiveLoad, Quantity::ReactiveLoad].map(|quantity| lab.sensor(quantity, EquipmentKind::Load, load.id.0, Side::None));
+    }
+    for unit in lab.network.generators.clone() {
+        let quantities = [Quantity::ActiveGeneration, Quantity::ReactiveGeneration];
+        quantities.map(|quantity| lab.sensor(quantity, EquipmentKind::Generator, unit.id.0, Side::None));
+    }
+    // Injections of 13 buses, of which one injects nothing and is no measurement.
+    let (rows, state) = lab.scan(None, |_, value| Some(value));
+    let row = estimate_of(&rows);
+    assert!(row.unobservable.is_empty() && row.resting.is_empty(), "{row:?}");
+    assert_eq!((row.measurements, row.degrees_of_freedom, row.pseudo), (27, 2, 0));
+    assert!(lab.distance(row) < 2e-6, "{}", lab.distance(row));
+    // Currents check them.
+    lab.at_branches(Quantity::CurrentMagnitude);
+    let (rows, _) = lab.scan(Some(state), |_, value| Some(value));
+    let row = estimate_of(&rows);
+    assert!(row.measurements > 40 && lab.distance(row) < 2e-6 && row.objective_ppm < 1_000, "{row:?}");
+    // Without one meter of a bus its injection is not known: two of them are more than is to spare.
+    let lost = [lab.network.loads[4].id.0, lab.network.loads[5].id.0];
+    let (rows, _) = lab.scan(None, |sensor, value| {
+        let lost =
+            sensor.element == EquipmentKind::Load && lost.contains(&sensor.element_id) || sensor.quantity == Quantity::CurrentMagnitude;
+        (!lost).then_some(value)
+    });
+    assert!(!estimate_of(&rows).resting.is_empty());
+}
+
+#[test]
+fn buses_that_no_reading_reaches_rest_on_usual_injections_and_are_named() {
+    let mut lab = Lab::new();
+    [Quantity::VoltageMagnitude, Quantity::ActiveInjection, Quantity::ReactiveInjection].map(|quantity| lab.at_buses(quantity));
+    let blind = [BusId(13), BusId(14)];
+    // Nothing at two buses, and nothing at those beside them that would tell of them.
+    let beside = [6, 9, 12];
+    let seen = |sensor: &Sensor| {
+        let injection = sensor.quantity != Quantity::VoltageMagnitude;
+        !blind.iter().any(|bus| bus.0 == sensor.element_id) && !(injection && beside.contains(&sensor.element_id))
+    };
+    let (rows, state) = lab.scan(None, |sensor, value| seen(sensor).then_some(value));
+    let row = estimate_of(&rows);
+    assert!(row.unobservable.is_empty(), "{row:?}");
+    assert!(blind.iter().all(|bus| row.resting.contains(bus)), "{:?}", row.resting);
+    assert!(row.pseudo >= 4);
+    assert!(!rows.iter().any(|row| matches!(row, EstimationRow::Observable(_))), "what is usual is no reason to decide anything");
+    let outcome = rows.iter().find_map(|row| if let EstimationRow::Row(Output::Outcome(row)) = row { Some(row) } else { None });
+    assert!(outcome.is_some_and(|row| row.failure == Failure::Unobservable && row.message.contains("13, 14")), "{outcome:?}");
+    // The loads stand at their nominal level here, and so what is usual is true.
+    assert!(lab.distance(row) < 1e-3, "{}", lab.distance(row));
+    // As soon as they are read they rest on nothing usual.
+    let (rows, _) = lab.scan(Some(state), |_, value| Some(value));
+    let row = estimate_of(&rows);
+    assert!(row.resting.is_empty() && row.pseudo == 0 && lab.distance(row) < 2e-6);
+    assert!(rows.iter().any(|row| matches!(row, EstimationRow::Observable(_))));
+}
+
+#[test]
+fn a_gross_error_is_kept_out_and_named_until_it_fits_again() {
+    let mut lab = Lab::new();
+    [Quantity::VoltageMagnitude, Quantity::ActiveInjection, Quantity::ReactiveInjection].map(|quantity| lab.at_buses(quantity));
+    [Quantity::ActiveFlow, Quantity::ReactiveFlow].map(|quantity| lab.at_branches(quantity));
+    let wrong = lab.sensors.iter().find(|sensor| sensor.quantity == Quantity::ActiveInjection && sensor.element_id == 9).expect("it is").id;
+    let (rows, mut state) = lab.scan(None, |_, value| Some(value));
+    assert_eq!(suspects_of(&rows), []);
+    let since = lab.now_ms + 5_000;
+    for _ in 0..4 {
+        let (rows, next) =
+            lab.scan(Some(resumed(&state)), |sensor, value| Some(value + if sensor.id == wrong { 10_000_000_000 } else { 0 }));
+        let suspects = suspects_of(&rows);
+        assert_eq!(suspects.len(), 1, "{suspects:?}");
+        assert_eq!((suspects[0].sensor, suspects[0].since_ms, suspects[0].removed), (wrong, since, true));
+        assert!(suspects[0].normalized_milli > 10_000);
+        assert!(lab.distance(estimate_of(&rows)) < 2e-6, "{}", lab.distance(estimate_of(&rows)));
+        state = next;
+    }
+    // Three scans that fit, and it takes part again in the fourth.
+    let told: Vec<(usize, u32)> = (0..4)
+        .map(|_| {
+            let (rows, next) = lab.scan(Some(std::mem::take(&mut state)), |_, value| Some(value));
+            state = next;
+            (suspects_of(&rows).len(), estimate_of(&rows).measurements)
+        })
+        .collect();
+    let all = lab.sensors.len() as u32;
+    assert_eq!(told, [(1, all - 1), (1, all - 1), (0, all - 1), (0, all)]);
+}
+
+#[test]
+fn an_island_that_never_fits_is_searched_ever_more_rarely() {
+    let mut lab = Lab::new();
+    [Quantity::VoltageMagnitude, Quantity::ActiveInjection, Quantity::ReactiveInjection].map(|quantity| lab.at_buses(quantity));
+    [Quantity::ActiveFlow, Quantity::ReactiveFlow].map(|quantity| lab.at_branches(quantity));
+    // Every sensor is off by thirty times what it says, one way or the other.
+    let off = |sensor: &Sensor, value: i64| Some(value + (i64::from(sensor.id.0 * 37 % 61) - 30) * sensor.sigma);
+    let (mut state, mut paused) = (None, 0);
+    for _ in 0..200 {
+        let (rows, next) = lab.scan(state.take(), off);
+        let row = estimate_of(&rows);
+        assert!(row.objective_ppm > row.threshold_ppm, "nothing of this fits");
+        assert!(suspects_of(&rows).len() <= 8, "it takes itself apart");
+        paused += usize::from(next.suspects.is_paused());
+        state = Some(next);
+    }
+    assert!(paused > 180, "{paused} scans of 200 without a search");
+}
+
+#[test]
+fn angles_of_one_instant_take_part_however_far_they_have_turned() {
+    let mut lab = Lab::new();
+    [Quantity::VoltageMagnitude, Quantity::ActiveInjection, Quantity::ReactiveInjection, Quantity::VoltageAngle]
+        .map(|quantity| lab.at_buses(quantity));
+    let mut state = None;
+    let turn = (2.0 * std::f64::consts::PI * 1e6) as i64;
+    for turned in [0, 1_000_000, 3_100_000, -3_100_000, 2_000_000_000] {
+        let (rows, next) = lab.scan(state.take(), |sensor, value| {
+            let angle = (value + turned).rem_euclid(turn);
+            Some(if sensor.quantity == Quantity::VoltageAngle { if angle > turn / 2 { angle - turn } else { angle } } else { value })
+        });
+        let row = estimate_of(&rows);
+        assert_eq!(row.measurements as usize, lab.sensors.len());
+        assert!(lab.distance(row) < 2e-5 && row.objective_ppm < 1_000_000 && row.buses[0].angle.0 == 0, "{turned}: {row:?}");
+        state = Some(next);
+    }
 }

@@ -54,7 +54,7 @@ impl Telemetry {
                     estimate |= tick.timer == Timer::Estimate;
                     continue;
                 }
-                Input::Region(_) | Input::Generator(_) | Input::Sensor(_) | Input::FeederAssignment(_) => {}
+                Input::Region(_) | Input::Generator(_) | Input::Sensor(_) | Input::FeederAssignment(_) | Input::PmuSample(_) => {}
                 _ => continue,
             }
             let (before, after) = readings.split_at(readings.partition_point(|reading| reading.sequence < *sequence));
@@ -77,6 +77,10 @@ impl Telemetry {
                     out.extend(refused.map(|why| TelemetryOutput::Row(rejected(epoch, sequence, row, why), 1)));
                 }
             },
+            // Malformed ones are refused at the door.
+            Input::PmuSample(sample) if self.mine(sample.sensor) && refused.is_none() => {
+                self.take_phasor(epoch, sequence, row, sample, out)
+            }
             Input::Region(region) if refused.is_none() => self.bounds = Bounds::from(region),
             Input::Generator(unit) if refused.is_none() => {
                 // Every worker finds the same: one says so.

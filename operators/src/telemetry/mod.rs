@@ -5,7 +5,7 @@
 //! of a reading: (sensor, event time); the greatest (revision, epoch, sequence) wins; equal value and quality is a
 //! duplicate. A minute is final when `epoch > end + bound`, and stays so; rows for it are late from then on. All sums are
 //! exact integers, so that accounts do not depend on sharding. `held` packs readings, `revisable` is what can still change
-//! by which bound, `minutes` and `places` say where readings count, `sensors` are the versions, `apply` takes rows, `close`
+//! by which bound, `phasors` takes synchrophasors, `minutes` and `places` say where readings count, `sensors` are the versions, `apply` takes rows, `close`
 //! ends an epoch, `alarms` are those of sensors, `saved` is the state as bytes.
 
 mod aggregate;
@@ -14,6 +14,7 @@ mod apply;
 mod close;
 mod held;
 mod minutes;
+mod phasors;
 mod places;
 mod revisable;
 mod saved;
@@ -199,6 +200,8 @@ pub enum TelemetryOutput {
     Row(Output, i64),
     /// The newest good reading of a sensor that solvers use begins or ceases to hold.
     Newest(Reading, i64),
+    /// A voltage or an angle of a synchrophasor frame; the newest of a sensor holds.
+    Phasor(Reading),
     /// For the accounts.
     Partial(Partial),
     /// For the audit of estimates: a reading that solvers may have used.

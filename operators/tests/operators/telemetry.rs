@@ -144,6 +144,7 @@ impl Region {
                 TelemetryOutput::Row(row, change) => self.told.push(Tell::Row(row, change)),
                 TelemetryOutput::Newest(row, change) => self.told.push(Tell::Newest(row, change)),
                 TelemetryOutput::Correction(row) => self.told.push(Tell::Correction(row)),
+                TelemetryOutput::Phasor(_) => unreachable!("no log here has synchrophasors"),
                 TelemetryOutput::Partial(partial) => {
                     self.partials.push(partial.clone());
                     let input = AccountInput::Partial(partial);
@@ -223,7 +224,7 @@ fn wire(fed: Rows<'_, Fed>) -> Rows<'_, Tell> {
         TelemetryOutput::Row(row, change) => Some(Tell::Row(row, change)),
         TelemetryOutput::Newest(row, change) => Some(Tell::Newest(row, change)),
         TelemetryOutput::Correction(row) => Some(Tell::Correction(row)),
-        TelemetryOutput::Partial(_) => None,
+        TelemetryOutput::Partial(_) | TelemetryOutput::Phasor(_) => None,
     });
     told.concat(summed)
 }
