@@ -1,17 +1,22 @@
-//! Network files by path: a MATPOWER `.m` file or a directory in the RTS-GMLC layout.
+//! Network files by path: a MATPOWER `.m` file, a directory of tables by kind or one in the RTS-GMLC layout.
 
 use std::path::{Path, PathBuf};
 
 use gridflow_inputs::ids::BranchId;
+use gridflow_inputs::network::{BusKind, EquipmentKind, Network};
 use gridflow_inputs::network_file::NetworkFile;
-use gridflow_inputs::{matpower, rts_gmlc};
+use gridflow_inputs::table::read_text;
+use gridflow_inputs::{matpower, network_tables, rts_gmlc};
 use gridflow_numerics::case::{Case, CaseError, MergeError, MergedBus, merge};
 
 /// Why a network cannot be read; the message names file, line and column where there are any.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
     /// The path is neither.
-    #[error("{}: expected a MATPOWER .m file, or a directory with the RTS-GMLC files bus.csv, branch.csv and gen.csv", path.display())]
+    #[error(
+        "{}: expected a MATPOWER .m file, a directory with tables by kind (bus.csv, branch.csv, generator.csv …), or one with the RTS-GMLC files bus.csv, branch.csv and gen.csv",
+        path.display()
+    )]
     Unknown {
         /// The path.
         path: PathBuf,
@@ -35,7 +40,16 @@ pub enum NetworkError {
         /// Row of the branch table.
         branch: BranchId,
     },
-    /// A branch without impedance whose ends cannot be one bus.
+    /// A network of nodes, for a command that takes networks of buses.
+    #[error(
+        "{}: this command takes networks of buses, and here node switches join them: let it be a network of buses, or record it (gridflow import) and replay it",
+        path.display()
+    )]
+    Nodes {
+        /// The path.
+        path: PathBuf,
+    },
+    /// What joins two buses, whose ends cannot be one bus.
     #[error("{}: {source}", path.display())]
     Merge {
         /// The path.
@@ -64,12 +78,13 @@ pub struct Study {
     pub merged: Vec<MergedBus>,
 }
 
-/// Reads the network at `path` for a study.
+/// Reads the network at `path` for a study, with its switches in their normal state.
 ///
 /// # Errors
 /// When it cannot be read, is wrong, or is no case.
 pub fn study(path: &Path) -> Result<Study, NetworkError> {
     let mut file = read_file(path)?;
+    switch_normally(&mut file.network);
     let (network, merged) = merge(file.base_power.mva(), std::mem::take(&mut file.network))
         .map_err(|source| NetworkError::Merge { path: path.to_owned(), source })?;
     file.network = network;
@@ -90,12 +105,39 @@ pub fn read(path: &Path) -> Result<NetworkFile, NetworkError> {
     }
 }
 
+/// Reads the network at `path` where buses are to keep their numbers.
+///
+/// # Errors
+/// As [`read`], and when it is one of nodes.
+pub fn read_buses(path: &Path) -> Result<NetworkFile, NetworkError> {
+    let file = read(path)?;
+    if file.network.node_switches.is_empty() { Ok(file) } else { Err(NetworkError::Nodes { path: path.to_owned() }) }
+}
+
+/// Takes out of service what a switch that is normally open has out.
+pub fn switch_normally(network: &mut Network) {
+    let open: Vec<_> = network.switches.iter().filter(|row| !row.normally_closed).map(|row| (row.equipment, row.equipment_id)).collect();
+    for (equipment, id) in open {
+        match equipment {
+            EquipmentKind::Bus => network.buses.iter_mut().filter(|row| row.id.0 == id).for_each(|row| row.kind = BusKind::Isolated),
+            EquipmentKind::Branch => network.branches.iter_mut().filter(|row| row.id.0 == id).for_each(|row| row.in_service = false),
+            EquipmentKind::Generator => network.generators.iter_mut().filter(|row| row.id.0 == id).for_each(|row| row.in_service = false),
+            EquipmentKind::Load => network.loads.iter_mut().filter(|row| row.id.0 == id).for_each(|row| row.in_service = false),
+            EquipmentKind::Shunt => network.shunts.iter_mut().filter(|row| row.id.0 == id).for_each(|row| row.in_service = false),
+            EquipmentKind::Storage => network.storages.iter_mut().filter(|row| row.id.0 == id).for_each(|row| row.in_service = false),
+            EquipmentKind::DcLine => network.dc_lines.iter_mut().filter(|row| row.id.0 == id).for_each(|row| row.in_service = false),
+            EquipmentKind::Zone | EquipmentKind::Feeder => {}
+        }
+    }
+}
+
 fn read_file(path: &Path) -> Result<NetworkFile, NetworkError> {
     if path.is_dir() {
         if !path.join("bus.csv").exists() {
             return Err(NetworkError::Unknown { path: path.to_owned() });
         }
-        return Ok(rts_gmlc::read(path)?);
+        let first = read_text(&path.join("bus.csv"))?.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();
+        return Ok(if network_tables::is_header(&first) { network_tables::read(path)? } else { rts_gmlc::read(path)? });
     }
     if path.extension().is_none_or(|extension| extension != "m") && path.exists() {
         return Err(NetworkError::Unknown { path: path.to_owned() });

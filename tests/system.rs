@@ -20,6 +20,8 @@ mod late_rows;
 mod losses;
 #[path = "system/maintenance.rs"]
 mod maintenance;
+#[path = "system/nodes.rs"]
+mod nodes;
 #[path = "system/prefix.rs"]
 mod prefix;
 #[path = "system/processes.rs"]
@@ -34,3 +36,5 @@ mod security;
 mod standby;
 #[path = "system/studies.rs"]
 mod studies;
+#[path = "system/tables.rs"]
+mod tables;

@@ -10,6 +10,7 @@ pub mod log;
 pub mod matpower;
 pub mod network;
 pub mod network_file;
+pub mod network_tables;
 pub mod profiles;
 pub mod row;
 pub mod rts_gmlc;

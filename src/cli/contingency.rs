@@ -36,7 +36,7 @@ enum CoverChoice {
 )]
 #[allow(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct ContingencyArguments {
-    /// MATPOWER .m file, or the `source` directory of an RTS-GMLC data set.
+    /// MATPOWER .m file, a directory of tables by kind (bus.csv, branch.csv …), or the `source` directory of an RTS-GMLC data set.
     case: PathBuf,
     /// DC model: active power, no losses (the default).
     #[arg(long, conflicts_with = "ac")]

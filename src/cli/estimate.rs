@@ -32,7 +32,7 @@ enum Start {
     after_help = "FILE is CSV with the columns id,kind,element,side,value,sigma. Kinds: vm (pu) and va (degrees), p_inj and q_inj (MW, Mvar into the\nbus, shunts excluded), element = bus number; p_flow and q_flow (MW, Mvar leaving the side), i_mag (kA), i_re and i_im (kA, phasors),\nelement = row of the branch table from 1, side = from or to. Measurements of equipment out of service are left out and named.\n\nBad data: while J is above its chi-squared point (99 %), or one residual beyond what chance leaves among so many, the measurement\nwith the largest normalised residual above 3 is taken out and the state estimated again. Those that nothing else checks stay.\nThe network is one island: buses that are not joined to the reference bus are unobservable.\n\nExit code 4: bad data, an unobservable bus, no convergence, or J above its threshold for a cause that cannot be named.\n\nExample: gridflow estimate case118.m --measurements scada.csv --json"
 )]
 pub(crate) struct EstimateArguments {
-    /// MATPOWER .m file, or the `source` directory of an RTS-GMLC data set.
+    /// MATPOWER .m file, a directory of tables by kind (bus.csv, branch.csv …), or the `source` directory of an RTS-GMLC data set.
     network: PathBuf,
     /// Measurements.
     #[arg(long, value_name = "FILE")]
@@ -81,7 +81,8 @@ struct Bad {
 }
 
 pub(crate) fn run(arguments: &EstimateArguments) -> Result<i32, Failed> {
-    let file = networks::read(&arguments.network)?;
+    let mut file = networks::read_buses(&arguments.network)?;
+    networks::switch_normally(&mut file.network);
     let mut buses: Vec<_> = file.network.buses.iter().map(|bus| bus.id).collect();
     buses.sort_unstable();
     let known = Known { buses, branches: u32::try_from(file.network.branches.len()).unwrap_or(u32::MAX) };

@@ -15,7 +15,7 @@ use super::{Failed, report};
     after_help = "Without --out the network is only checked. With --out it is recorded as a log; with --readings the exports of a historian\n(sensors.csv, measurements.csv, switches.csv) are recorded behind it, each reading arriving at its event time.\n\nExample: gridflow import case118.m --readings export/ --out history.log"
 )]
 pub(crate) struct ImportArguments {
-    /// MATPOWER .m file, or the `source` directory of an RTS-GMLC data set.
+    /// MATPOWER .m file, a directory of tables by kind (bus.csv, branch.csv …), or the `source` directory of an RTS-GMLC data set.
     network: PathBuf,
     /// Directory with sensors.csv, measurements.csv and switches.csv of a historian.
     #[arg(long, value_name = "DIR", requires = "out")]
@@ -42,7 +42,7 @@ fn describe(path: &Path, file: &NetworkFile) {
         network.shunts.len(),
         network.storages.len(),
         network.dc_lines.len(),
-        network.switches.len()
+        network.switches.len() + network.node_switches.len()
     );
     for warning in &file.warnings {
         say!("  note: {warning}");

@@ -20,7 +20,7 @@ use super::{Failed, report};
     after_help = "By default as the file says it: its start values and bus types, the slack at the reference bus, no reactive limits, at most 50\niterations to a mismatch of 1e-8 per unit. Branches without impedance merge their buses. An island without a reference bus gets\none at its largest unit; one without a unit is dead.\n\nJSON: `buses` has every bus that is energised (a merged one with the voltage of the bus it became), `branches` every branch that\ncarries something by its row in the branch table; what is out of service, dead or merged is left out. `loading_percent` is of the\nnormal rating, null where there is none.\n\nExit code 4: there is no solution (the message names the mismatch, the bus and the iteration).\n\nExample: gridflow power-flow case118.m --q-limits"
 )]
 pub(crate) struct PowerFlowArguments {
-    /// MATPOWER .m file, or the `source` directory of an RTS-GMLC data set.
+    /// MATPOWER .m file, a directory of tables by kind (bus.csv, branch.csv …), or the `source` directory of an RTS-GMLC data set.
     #[arg(value_name = "CASE")]
     case: PathBuf,
     /// DC model: angles and active power alone.

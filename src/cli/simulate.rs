@@ -17,7 +17,7 @@ use super::{Failed, report, stop_flag};
     after_help = "The same seed gives the same bytes. Beside the log's segments stands truth.csv with the true states, which the engine never reads.\n\nExample: gridflow simulate --network case118.m --minutes 60 --seed 1 --out hour.log"
 )]
 pub(crate) struct SimulateArguments {
-    /// MATPOWER .m file, or the `source` directory of an RTS-GMLC data set.
+    /// MATPOWER .m file, a directory of tables by kind (bus.csv, branch.csv …), or the `source` directory of an RTS-GMLC data set.
     #[arg(long, value_name = "FILE|DIR")]
     network: PathBuf,
     /// Directory of load, wind, solar, temperature and price series (RTS-GMLC `timeseries`, or plain CSV); synthetic without.
@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &SimulateArguments) -> Result<i32, Failed> {
         return Err(Failed::usage("--pace takes a number above 0, such as 1 for real time"));
     }
     let start_ms = arguments.start.as_deref().map(moment).transpose()?;
-    let file = networks::read(&arguments.network)?;
+    let file = networks::read_buses(&arguments.network)?;
     for warning in &file.warnings {
         complain!("gridflow: {}: {warning}", arguments.network.display());
     }

@@ -22,7 +22,7 @@ use super::{Failed, report};
     after_help = "Solves the case as it is and as it would be, and tells what sets them apart: limits newly broken, worse or cured, islands, load\nthat is cut off. What units do not cover falls to the reference bus, or to all units with --distributed-slack. A worse limit is\none that was broken before and is broken by more.\n\nExit code 4: the change breaks a limit that held, makes a broken one worse, cuts off load, or leaves no solution.\n\nExample: gridflow what-if case118.m --open 8 --open 37 --scale-load 1.1 --distributed-slack"
 )]
 pub(crate) struct WhatIfArguments {
-    /// MATPOWER .m file, or the `source` directory of an RTS-GMLC data set.
+    /// MATPOWER .m file, a directory of tables by kind (bus.csv, branch.csv …), or the `source` directory of an RTS-GMLC data set.
     #[arg(value_name = "CASE")]
     case: PathBuf,
     /// Branches that open: 1-based rows of the branch table.
