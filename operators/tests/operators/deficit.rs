@@ -72,10 +72,12 @@ fn estimate(tick_ms: i64) -> DeficitInput {
         iterations: 1,
         measurements: 0,
         pseudo: 0,
+        outdated: 0,
         degrees_of_freedom: 0,
         objective_ppm: 0,
         threshold_ppm: 0,
         buses: [(1, 30), (2, -14), (3, -1), (4, -14)].map(state).to_vec(),
+        resting: Vec::new(),
         unobservable: Vec::new(),
     };
     DeficitInput::Estimate(Arc::new(estimate), 1)
