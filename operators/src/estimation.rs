@@ -247,8 +247,8 @@ fn measured<'a>(
     let EstimationState { tracker, since, suspects, .. } = state;
     let kept_out = |source: &Source| suspects.holds(source);
     let mut gathered = gather(grid, rows, moment, since, angles, &kept_out);
-    let (added, open) = grid.reach(&gathered.rows, options, tracker.cache())?;
-    let (added, open) = (added.to_vec(), open.to_vec());
+    let reach = grid.reach(&gathered.rows, options, tracker.cache())?;
+    let (added, open) = (reach.added.clone(), reach.open.clone());
     add_usual(&mut gathered, grid, &added, &kept_out);
     Ok((gathered, open))
 }

@@ -107,6 +107,7 @@ pub(crate) fn rejected(epoch: Epoch, sequence: u32, row: &Input, (reason, detail
 ///
 /// # Panics
 /// When the feed holds an epoch beyond [`MAX_EPOCH`]: logs refuse those.
+#[allow(clippy::result_large_err, reason = "no errors: one of two ways a row goes")]
 pub fn hygiene<'scope>(feed: Rows<'scope, Feed>) -> (Rows<'scope, Feed>, Rows<'scope, (Output, i64)>) {
     let within = |epoch: Epoch| assert!(epoch <= MAX_EPOCH, "epoch {epoch} lies beyond {MAX_EPOCH}");
     let (sound, refused) = feed.ok_err::<Vec<Feed>, _, Vec<Option<Output>>, _, _>(move |feed| match &feed {

@@ -48,12 +48,12 @@ struct Usual {
 
 /// What readings leave undetermined, and where usual injections help: by what is measured.
 #[derive(Debug)]
-struct Reach {
+pub(super) struct Reach {
     kinds: Vec<MeasurementKind>,
     /// Buses whose usual injections are added, and of these those of active and reactive power.
-    added: Vec<(usize, [bool; 2])>,
+    pub(super) added: Vec<(usize, [bool; 2])>,
     /// What readings alone do not determine.
-    open: Vec<usize>,
+    pub(super) open: Vec<usize>,
 }
 
 /// See the module.
@@ -168,7 +168,7 @@ impl Grid {
         measurements: &[CaseMeasurement],
         options: &Options,
         cache: &mut estimation::Cache,
-    ) -> Result<(&[(usize, [bool; 2])], &[usize]), EstimationError> {
+    ) -> Result<&Reach, EstimationError> {
         let kinds = measurements.iter().map(|measurement| measurement.kind);
         let known = self.reach.take().filter(|reach| kinds.clone().eq(reach.kinds.iter().copied()));
         let reach = match known {
@@ -182,8 +182,7 @@ impl Grid {
                 reach
             }
         };
-        let reach = self.reach.insert(reach);
-        Ok((&reach.added, &reach.open))
+        Ok(self.reach.insert(reach))
     }
 
     fn extend(
