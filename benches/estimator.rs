@@ -363,7 +363,7 @@ fn play(arguments: &Arguments) -> Option<Result> {
         let mut batches: InputHandle<u64, CapacityContainerBuilder<Vec<Arc<EpochBatch>>>> = InputHandle::new_with_builder();
         let told = Rc::new(Cell::new(0u64));
         let dataflow = worker.next_dataflow_index();
-        let (probe, _) = worker.dataflow::<u64, _, _>(|scope| {
+        let probe = worker.dataflow::<u64, _, _>(|scope| {
             let registry = Registry::default();
             let rows = scope.input_from(&mut feed);
             let batches = scope.input_from(&mut batches);
@@ -392,7 +392,7 @@ fn play(arguments: &Arguments) -> Option<Result> {
                 }
             });
             let accounts = observed.accounts.map(move |_| at_accounts.set(at_accounts.get() + 1));
-            estimates.concat(accounts).probe()
+            estimates.concat(accounts).probe().0
         });
 
         let mut sequencer = Sequencer::new(1_000, Cadence::default(), None);
