@@ -384,7 +384,7 @@ fn play(arguments: &Arguments) -> Option<Result> {
                         }
                     }
                     Output::Outcome(row) if change > 0 && row.failure == Failure::Diverged => {
-                        println!("  diverged: {}", row.message);
+                        println!("  diverged at {} s: {}", (row.since_ms - START_MS as i64) / 1_000, row.message);
                         seen.diverged += 1;
                     }
                     Output::Suspect(_) if change > 0 => seen.suspects += 1,
