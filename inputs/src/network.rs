@@ -387,6 +387,24 @@ crate::record! {
     }
 }
 
+impl Transformer {
+    /// The ratio at so many steps above the least; none beyond the greatest, or when the ratio is fixed.
+    #[must_use]
+    pub fn ratio(&self, step: i64) -> Option<Real> {
+        let (least, greatest, width) = (self.tap_min.get(), self.tap_max.get(), self.tap_step.get());
+        let ratio = least + step as f64 * width;
+        // The greatest ratio is a step, whatever rounding makes of it.
+        let is_step = width > 0.0 && least > 0.0 && step >= 0 && ratio <= greatest + 0.5 * width;
+        Real::new(ratio).filter(|_| is_step)
+    }
+
+    /// Whether it has steps.
+    #[must_use]
+    pub fn is_stepped(&self) -> bool {
+        self.ratio(0).is_some()
+    }
+}
+
 /// The rows of a network, by kind: what importers return and what solvers are given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // each field holds the records of that name

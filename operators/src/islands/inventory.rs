@@ -10,8 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gridflow_inputs::Input;
 use gridflow_inputs::ids::{BusId, SwitchId};
 use gridflow_inputs::input::{Kind, NodeSwitch, Quality, StepPosition, Switch, SwitchStatus};
-use gridflow_inputs::network::{BusKind, EquipmentKind, Side};
-use gridflow_inputs::row::Real;
+use gridflow_inputs::network::{BusKind, EquipmentKind, Side, Transformer};
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Thing};
@@ -250,10 +249,10 @@ impl Inventory {
         match &mut row {
             Input::NodeSwitch(row) => row.normally_closed = self.closed(key.0),
             Input::Branch(row) => {
-                if let (Some(ratio), Thing::Equipment(place)) = (self.ratio(key.0), key.0)
+                if let (Some(changer), Thing::Equipment(place)) = (self.changer(key.0), key.0)
                     && let Some((_, step)) = self.steps.get(&place)
                 {
-                    row.tap_ratio = ratio(*step).unwrap_or(row.tap_ratio);
+                    row.tap_ratio = changer.ratio(*step).unwrap_or(row.tap_ratio);
                 }
             }
             Input::ShuntBank(row) => {
@@ -268,15 +267,10 @@ impl Inventory {
         Some(row)
     }
 
-    /// The ratio of each step of a tap changer, as far as it goes; nothing when the ratio is fixed.
-    fn ratio(&self, thing: Thing) -> Option<impl Fn(i64) -> Option<Real> + use<>> {
+    /// The tap changer of a branch, when it has steps.
+    fn changer(&self, thing: Thing) -> Option<&Transformer> {
         let Input::Transformer(row) = self.held((thing, Kind::Transformer))? else { return None };
-        let (least, greatest, step) = (row.tap_min.get(), row.tap_max.get(), row.tap_step.get());
-        (step > 0.0 && least > 0.0).then_some(move |position: i64| {
-            let ratio = least + position as f64 * step;
-            // The greatest ratio is a step, whatever rounding makes of it.
-            (position >= 0 && ratio <= greatest + 0.5 * step).then(|| Real::new(ratio)).flatten()
-        })
+        Some(row).filter(|row| row.is_stepped())
     }
 
     fn define_switch(&mut self, row: SwitchRow, renewed: &mut Renewed) {
@@ -315,7 +309,7 @@ impl Inventory {
         let place = (position.equipment, position.equipment_id);
         let thing = Thing::Equipment(place);
         let (kind, possible) = match position.equipment {
-            EquipmentKind::Branch => (Kind::Branch, self.ratio(thing).map(|ratio| ratio(position.step).is_some())),
+            EquipmentKind::Branch => (Kind::Branch, self.changer(thing).map(|changer| changer.ratio(position.step).is_some())),
             EquipmentKind::Shunt => {
                 let bank = if let Some(Input::ShuntBank(row)) = self.held((thing, Kind::ShuntBank)) { Some(row.sections) } else { None };
                 (Kind::ShuntBank, bank.map(|sections| (0..=i64::from(sections)).contains(&position.step)))

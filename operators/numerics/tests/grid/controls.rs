@@ -243,9 +243,10 @@ fn a_static_var_compensator_at_its_limit_is_a_shunt() {
     let Some(mut case) = published("pglib_opf_case14_ieee") else { return };
     let bus = case.generators[2].bus;
     case.generators.iter_mut().filter(|unit| unit.bus == bus).for_each(|unit| unit.v_setpoint = 1.04);
-    let free = plain(&case);
-    let (v, needed) = (free.v[bus], free.generator_q[2]);
+    (case.generators[2].q_min, case.generators[2].q_max) = (-10.0, 10.0);
     let controls = Controls { reactive_limits: true, ..Controls::default() };
+    let free = solved(&case, &controls).flow;
+    let (v, needed) = (free.v[bus], free.generator_q[2]);
     case.generators[2].static_var = true;
     // It can give at 1 per unit what is needed here, and so more at the voltage it holds.
     (case.generators[2].q_min, case.generators[2].q_max) = (-0.4, needed / (v * v) + 1e-3);
@@ -270,6 +271,6 @@ fn a_static_var_compensator_at_its_limit_is_a_shunt() {
     }
     written.buses[bus].b += case.generators[2].q_max;
     let judge = plain(&written);
-    assert!(distance(&judge.v, &found.flow.v) < 1e-8 && distance(&judge.va, &found.flow.va) < 1e-8);
-    assert!((found.flow.generator_q[2] - case.generators[2].q_max * found.flow.v[bus] * found.flow.v[bus]).abs() < 1e-8);
+    assert!(distance(&judge.v, &found.flow.v) < 1e-7 && distance(&judge.va, &found.flow.va) < 1e-7);
+    assert!((found.flow.generator_q[2] - case.generators[2].q_max * found.flow.v[bus] * found.flow.v[bus]).abs() < 1e-7);
 }
