@@ -15,9 +15,9 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 
 use gridflow_inputs::ids::{BranchId, BusId, SensorId};
-use gridflow_inputs::network::BusKind;
+use gridflow_inputs::network::{BusKind, Network};
 use gridflow_inputs::table::{Header, ParseError, Row, shown};
-use gridflow_numerics::case::{Case, CaseMeasurement, MeasurementKind as Kind};
+use gridflow_numerics::case::{Case, CaseBranch, CaseMeasurement, MeasurementKind as Kind};
 use gridflow_numerics::estimation::{Cache, Estimate, EstimationError, Options, estimate};
 
 /// Longest line read.
@@ -45,6 +45,20 @@ pub fn read_measurements(path: &Path, case: &Case, known: &Known) -> Result<Meas
     let cannot = |error: std::io::Error| ParseError::file(&name, format!("cannot be read: {error}"));
     let file = std::fs::File::open(path).map_err(cannot)?;
     read_lines(&name, std::io::BufReader::new(file), case, known)
+}
+
+/// Branches out of service between buses of a case that could be closed: whose data makes sense and whose ends are two buses. None where
+/// one of them makes no sense.
+#[must_use]
+pub fn out_of_service(base_mva: f64, network: &Network, case: &Case) -> Vec<CaseBranch> {
+    let mut closed = network.clone();
+    closed.branches.iter_mut().for_each(|branch| branch.in_service = true);
+    let Ok(whole) = Case::new(base_mva, &closed) else { return Vec::new() };
+    let inside = |branch: &CaseBranch| {
+        let [from, to] = [branch.from, branch.to].map(|bus| case.bus_index(whole.buses[bus].id));
+        Some(CaseBranch { from: from?, to: to?, ..branch.clone() }).filter(|branch| branch.from != branch.to)
+    };
+    whole.branches.iter().filter(|branch| case.branch_index(branch.id).is_none()).filter_map(inside).collect()
 }
 
 /// What a network file holds, in service or not.

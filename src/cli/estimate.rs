@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use gridflow::clock::Stopwatch;
-use gridflow::estimating::{Known, Measurements, estimate_from_either, flat_start, read_measurements, reference_bus};
+use gridflow::estimating::{Known, Measurements, estimate_from_either, flat_start, out_of_service, read_measurements, reference_bus};
 use gridflow::{EXIT_DONE, EXIT_VERIFICATION, networks};
-use gridflow_numerics::case::{Case, MeasurementKind};
-use gridflow_numerics::estimation::{self, Cache, Estimate, EstimationError, Method, Options, Tracker};
+use gridflow_numerics::case::{Case, CaseBranch, MeasurementKind};
+use gridflow_numerics::estimation::{self, Cache, Estimate, EstimationError, Method, Options, SuspectedBranch, SuspectedTap, Tracker};
 use serde_json::{Value, json};
 
 use super::grid::median;
@@ -29,7 +29,7 @@ enum Start {
 
 #[derive(Args)]
 #[command(
-    after_help = "FILE is CSV with the columns id,kind,element,side,value,sigma. Kinds: vm (pu) and va (degrees), p_inj and q_inj (MW, Mvar into the\nbus, shunts excluded), element = bus number; p_flow and q_flow (MW, Mvar leaving the side), i_mag (kA), i_re and i_im (kA, phasors),\nelement = row of the branch table from 1, side = from or to. Measurements of equipment out of service are left out and named.\n\nBad data: while J is above its chi-squared point (99 %), or one residual beyond what chance leaves among so many, the measurement\nwith the largest normalised residual above 3 is taken out and the state estimated again. Those that nothing else checks stay.\nThe network is one island: buses that are not joined to the reference bus are unobservable.\n\nExit code 4: bad data, an unobservable bus, no convergence, or J above its threshold for a cause that cannot be named.\n\nExample: gridflow estimate case118.m --measurements scada.csv --json"
+    after_help = "FILE is CSV with the columns id,kind,element,side,value,sigma. Kinds: vm (pu) and va (degrees), p_inj and q_inj (MW, Mvar into the\nbus, shunts excluded), element = bus number; p_flow and q_flow (MW, Mvar leaving the side), i_mag (kA), i_re and i_im (kA, phasors),\nelement = row of the branch table from 1, side = from or to. Measurements of equipment out of service are left out and named.\n\nBad data: while J is above its chi-squared point (99 %), or one residual beyond what chance leaves among so many, the measurement\nwith the largest normalised residual above 3 is taken out and the state estimated again. Those that nothing else checks stay.\nWhere one branch with another status or one transformer with another tap explains more with fewer assumptions, it is suspected\ninstead, and the answer is that of the network so corrected.\nThe network is one island: buses that are not joined to the reference bus are unobservable.\n\nExit code 4: bad data, a suspected branch or tap, an unobservable bus, no convergence, or J above its threshold for a cause that cannot be named.\n\nExample: gridflow estimate case118.m --measurements scada.csv --json"
 )]
 pub(crate) struct EstimateArguments {
     /// MATPOWER .m file, a directory of tables by kind (bus.csv, branch.csv …), or the `source` directory of an RTS-GMLC data set.
@@ -69,6 +69,10 @@ struct Done {
     critical: Vec<usize>,
     placements: Vec<MeasurementKind>,
     suspicious: bool,
+    /// Branches out of service, which follow those of the case in the count of suspected ones.
+    open: Vec<CaseBranch>,
+    suspected_branches: Vec<SuspectedBranch>,
+    suspected_taps: Vec<SuspectedTap>,
     seconds_solve: f64,
     seconds_bad_data: f64,
     scans: Vec<Value>,
@@ -88,8 +92,11 @@ pub(crate) fn run(arguments: &EstimateArguments) -> Result<i32, Failed> {
     let known = Known { buses, branches: u32::try_from(file.network.branches.len()).unwrap_or(u32::MAX) };
     let case = Case::new(file.base_power.mva(), &file.network)?;
     let read = read_measurements(&arguments.measurements, &case, &known)?;
-    let done = work(arguments, case, &known, read)?;
-    let sound = done.estimate.as_ref().is_ok_and(|estimate| estimate.unobservable.is_empty()) && done.bad.is_empty() && !done.suspicious;
+    let open = out_of_service(file.base_power.mva(), &file.network, &case);
+    let done = work(arguments, case, open, &known, read)?;
+    let observable = done.estimate.as_ref().is_ok_and(|estimate| estimate.unobservable.is_empty());
+    let suspected = !(done.suspected_branches.is_empty() && done.suspected_taps.is_empty());
+    let sound = observable && done.bad.is_empty() && !suspected && !done.suspicious;
     if arguments.json {
         report::json(&as_json(&done));
     } else {
@@ -99,7 +106,7 @@ pub(crate) fn run(arguments: &EstimateArguments) -> Result<i32, Failed> {
 }
 
 /// Runs what is asked; the clock is read here, and nowhere in the methods.
-fn work(arguments: &EstimateArguments, case: Case, known: &Known, read: Measurements) -> Result<Done, Failed> {
+fn work(arguments: &EstimateArguments, case: Case, open: Vec<CaseBranch>, known: &Known, read: Measurements) -> Result<Done, Failed> {
     let reference = reference_bus(&case);
     let start = match arguments.start {
         Start::Flat => Some(flat_start(&case, reference)),
@@ -124,6 +131,9 @@ fn work(arguments: &EstimateArguments, case: Case, known: &Known, read: Measurem
         critical: Vec::new(),
         placements: Vec::new(),
         suspicious: false,
+        open,
+        suspected_branches: Vec::new(),
+        suspected_taps: Vec::new(),
         seconds_solve,
         seconds_bad_data: 0.0,
         scans: Vec::new(),
@@ -167,13 +177,16 @@ fn work(arguments: &EstimateArguments, case: Case, known: &Known, read: Measurem
             done.bad = beyond.map(|(index, normalized_residual)| Bad { index, normalized_residual, alike: Vec::new() }).collect();
             done.suspicious = !arguments.robust && found.threshold.is_some_and(|threshold| found.objective > threshold);
         } else {
-            let found = estimation::identify(case, reference, measurements, &warm, &estimation::BadDataOptions::default(), &mut cache)?;
+            let bad_data = estimation::BadDataOptions::default();
+            let found = estimation::diagnose(case, &done.open, reference, measurements, &warm, &bad_data, &mut cache)?;
+            (done.suspected_branches, done.suspected_taps) = (found.branches, found.taps);
+            let found = found.identification;
             done.suspicious = found.suspicious;
             let iterations = estimate.as_ref().map_or(0, |estimate| estimate.iterations);
             let bad = found.bad.into_iter();
             done.bad =
                 bad.map(|datum| Bad { index: datum.index, normalized_residual: datum.normalized_residual, alike: datum.alike }).collect();
-            if !done.bad.is_empty() {
+            if !(done.bad.is_empty() && done.suspected_branches.is_empty() && done.suspected_taps.is_empty()) {
                 estimate = Ok(Estimate { iterations, ..found.estimate });
             }
         }
@@ -216,6 +229,17 @@ fn place(case: &Case, kind: MeasurementKind) -> (&'static str, u32, &'static str
     }
 }
 
+/// Number of a branch of the case or, beyond it, of those out of service.
+fn branch_number(done: &Done, index: usize) -> u32 {
+    let inside = done.case.branches.len();
+    if index < inside { done.case.branches[index].id.0 } else { done.open[index - inside].id.0 }
+}
+
+/// The status that measurements say a branch has.
+fn status(suspected: &SuspectedBranch) -> &'static str {
+    if suspected.closed { "closed" } else { "open" }
+}
+
 fn as_json(done: &Done) -> Value {
     let name = |index: &usize| id(&done.read.ids[*index]);
     let bad = done.bad.iter().map(|bad| {
@@ -225,11 +249,25 @@ fn as_json(done: &Done) -> Value {
         let (kind, element, side) = place(&done.case, *kind);
         json!({ "kind": kind, "element": element, "side": side })
     });
+    let suspected_branches = done.suspected_branches.iter().map(|one| {
+        json!({
+            "branch": branch_number(done, one.branch), "status": status(one),
+            "objective_before": one.objective[0], "objective_after": one.objective[1],
+        })
+    });
+    let suspected_taps = done.suspected_taps.iter().map(|one| {
+        json!({
+            "branch": branch_number(done, one.branch), "tap": one.tap, "suspected_tap": one.suspected, "sigma": one.sigma,
+            "objective_before": one.objective[0], "objective_after": one.objective[1],
+        })
+    });
     let left_out = done.read.left_out.iter().map(|(text, reason)| json!({ "id": id(text), "reason": reason }));
     let mut out = json!({
         "converged": done.estimate.is_ok(),
         "measurements": done.read.ids.len(),
         "bad_data": bad.collect::<Vec<_>>(),
+        "suspected_branches": suspected_branches.collect::<Vec<_>>(),
+        "suspected_taps": suspected_taps.collect::<Vec<_>>(),
         "suspicious": done.suspicious,
         "critical_measurements": done.critical.iter().map(name).collect::<Vec<_>>(),
         "placements": placements.collect::<Vec<_>>(),
@@ -335,6 +373,26 @@ fn tell(arguments: &EstimateArguments, done: &Done) {
                 say!("{:>16}or {}: their residuals say the same", "", list(bad.alike.iter().map(|index| name(*index))));
             }
         }
+    }
+    for one in &done.suspected_branches {
+        say!(
+            "SUSPECTED STATUS: branch {} is {}, not as the file has it: J = {:.2} before, {:.2} so",
+            branch_number(done, one.branch),
+            status(one),
+            one.objective[0],
+            one.objective[1]
+        );
+    }
+    for one in &done.suspected_taps {
+        say!(
+            "SUSPECTED TAP: branch {}: {:.4} (sigma {:.4}) in place of {:.4}: J = {:.2} before, {:.2} so",
+            branch_number(done, one.branch),
+            one.suspected,
+            one.sigma,
+            one.tap,
+            one.objective[0],
+            one.objective[1]
+        );
     }
     for scan in &done.scans {
         say!("  scan {scan}");

@@ -44,8 +44,8 @@ pub struct BadDatum {
     pub index: usize,
     /// Its normalised residual when it was taken out.
     pub normalized_residual: f64,
-    /// Others whose residuals could not be told from its own, ascending: one of the group is bad, and it need not be this one. Without
-    /// it they check each other no more.
+    /// Others that explain J as well in its place, alone or two together, ascending: those whose residuals say the same, and those that
+    /// conform. What is bad is among the group, and it need not be this one.
     pub alike: Vec<usize>,
 }
 
@@ -79,6 +79,19 @@ pub fn identify(
     measurements: &[CaseMeasurement],
     options: &Options,
     bad_data: &BadDataOptions,
+    cache: &mut Cache,
+) -> Result<Identification, EstimationError> {
+    search(case, reference, measurements, options, bad_data, true, cache)
+}
+
+/// As [`identify`]; what may be bad in the place of what is blamed only if it is wanted.
+pub(super) fn search(
+    case: &Case,
+    reference: usize,
+    measurements: &[CaseMeasurement],
+    options: &Options,
+    bad_data: &BadDataOptions,
+    alternatives: bool,
     cache: &mut Cache,
 ) -> Result<Identification, EstimationError> {
     check(case, reference, measurements, options)?;
@@ -116,6 +129,9 @@ pub fn identify(
     if search.put_back(&mut bad, measurements, bad_data.threshold, work)? {
         found = search.residuals(work)?;
     }
+    if alternatives && !bad.is_empty() {
+        search.name_alternatives(&mut bad, measurements, work)?;
+    }
     let estimate = search.conclude(work, bad.len());
     let suspicious = estimate.threshold.is_some_and(|threshold| estimate.objective > threshold);
     Ok(Identification { estimate, residuals: found, bad, suspicious })
@@ -129,14 +145,14 @@ struct Worst {
 }
 
 /// A search for bad data; `weights` are 0 for what was taken out.
-struct Search<'a> {
+pub(super) struct Search<'a> {
     case: &'a Case,
     model: &'a Model,
-    plan: &'a Plan,
+    pub(super) plan: &'a Plan,
     options: &'a Options,
-    values: Vec<f64>,
-    weights: Vec<f64>,
-    iterate: Iterate,
+    pub(super) values: Vec<f64>,
+    pub(super) weights: Vec<f64>,
+    pub(super) iterate: Iterate,
     /// Steps of all estimates.
     steps: usize,
 }
@@ -151,7 +167,7 @@ impl Search<'_> {
         Given { model: self.model, sites, values: &self.values, weights: &self.weights, free, idle }
     }
 
-    fn converge(&mut self, work: &mut Work) -> Result<(), EstimationError> {
+    pub(super) fn converge(&mut self, work: &mut Work) -> Result<(), EstimationError> {
         let mut iterate = self.iterate.clone();
         (iterate.iterations, iterate.keeps) = (0, false);
         iterate.converge(&self.job(), self.plan, &mut work.factor, &mut work.system)?;
@@ -160,7 +176,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn residuals(&self, work: &mut Work) -> Result<Residuals, EstimationError> {
+    pub(super) fn residuals(&self, work: &mut Work) -> Result<Residuals, EstimationError> {
         residuals::at(&self.given(), &self.iterate.point, &mut work.factor, &mut work.system)
             .map_err(|bus| singular(self.case, self.iterate.iterations, bus))
     }
@@ -191,7 +207,7 @@ impl Search<'_> {
     }
 
     /// The row of a measurement on the free states, as a right side.
-    fn row(&self, kind: MeasurementKind, point: &Point) -> Vec<(usize, f64)> {
+    pub(super) fn row(&self, kind: MeasurementKind, point: &Point) -> Vec<(usize, f64)> {
         let mut row = Vec::new();
         self.model.row(kind, point, &mut row);
         row.iter_mut().for_each(|(state, value)| *value *= self.plan.free[*state]);
@@ -199,7 +215,7 @@ impl Search<'_> {
     }
 
     /// `C hᵀ` of a row, by state; the factor is of the present weights.
-    fn spread(&self, row: &[(usize, f64)], factor: &Factor) -> Vec<f64> {
+    pub(super) fn spread(&self, row: &[(usize, f64)], factor: &Factor) -> Vec<f64> {
         let mut right = vec![0.0; WIDTH * self.model.buses()];
         row.iter().for_each(|(state, value)| right[WIDTH * (state / 2) + state % 2] += value);
         factor.ldlt.solve(&mut right);

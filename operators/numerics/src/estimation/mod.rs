@@ -16,12 +16,18 @@
 //! | `observability.rs` | what the measurements determine |
 //! | `residuals.rs` | normalised residuals, critical measurements |
 //! | `bad_data.rs` | gross errors found and taken out |
+//! | `multipliers.rs` | normalised multipliers of branches and taps |
+//! | `diagnosis.rs` | bad data, a wrong status or a wrong tap: which of them explains J |
+//! | `alternatives.rs` | what may be bad in the place of what was blamed |
 //! | `placement.rs` | measurements that would restore observability |
 //! | `tracking.rs` | estimates from the previous one, on a frozen matrix |
 
+mod alternatives;
 mod bad_data;
+mod diagnosis;
 mod mixing;
 mod model;
+mod multipliers;
 mod observability;
 mod placement;
 mod plan;
@@ -32,6 +38,7 @@ mod system;
 mod tracking;
 
 pub use bad_data::{BadDataOptions, BadDatum, Identification, greatest_by_chance, identify};
+pub use diagnosis::{Diagnosis, SuspectedBranch, SuspectedTap, diagnose};
 pub use placement::placements;
 pub use plan::Cache;
 pub use residuals::{Residuals, critical, normalize};

@@ -99,6 +99,7 @@ pub(super) struct System {
     /// Scale of the row of each injection, P and Q by bus, of the last matrix; 0 where there is none.
     pub(super) scales: Vec<[f64; 2]>,
     jacobian: Vec<[f64; 4]>,
+    /// While a right side is taken the injections, then their pulls.
     pub(super) injections: Vec<[f64; 2]>,
     pub(super) by_polar: Vec<[f64; 2]>,
 }
@@ -113,6 +114,11 @@ pub(super) fn residual(place: Place, value: f64, estimated: f64) -> f64 {
 }
 
 impl System {
+    /// Sums of weighted residuals of P and Q injected, by bus, at the last right side; of an idle bus its negative multipliers.
+    pub(super) fn pulls(&self) -> &[[f64; 2]] {
+        &self.injections
+    }
+
     /// Takes the system at a state; `multipliers` are those of P and Q by idle bus. The matrix only when it is wanted.
     pub(super) fn take(&mut self, given: &Given, at: &Point, multipliers: &[[f64; 2]], matrix: bool) {
         self.take_right(given, at, multipliers);

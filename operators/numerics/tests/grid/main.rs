@@ -4,6 +4,7 @@ mod constraints;
 mod contingency;
 mod controls;
 mod dense;
+mod diagnosis;
 mod estimation;
 mod measurements;
 mod nodes;
