@@ -60,6 +60,7 @@ fn two_buses_are_estimated_by_hand() {
     assert_eq!(found["buses"][1]["bus"], 2);
     assert!((number(&found["buses"][1]["va_deg"]) + 3.0).abs() < 1e-5 && (number(&found["buses"][1]["vm_pu"]) - 1.0).abs() < 1e-6);
     assert_eq!((&found["bad_data"], &found["unobservable_buses"]), (&Value::Array(vec![]), &Value::Array(vec![])));
+    assert_eq!((&found["suspected_branches"], &found["suspected_taps"]), (&Value::Array(vec![]), &Value::Array(vec![])));
     // Two of the active powers check the third; of the voltages and Q each two determine the third.
     assert_eq!(found["critical_measurements"], Value::Array(vec![]));
 
