@@ -378,10 +378,8 @@ fn play(arguments: &Arguments) -> Option<Result> {
                         seen.states.insert(row.island.0, Arc::new(row));
                         seen.islands_most = seen.islands_most.max(seen.states.len());
                     }
-                    Output::Estimate(row) => {
-                        if seen.states.get(&row.island.0).is_some_and(|known| **known == row) {
-                            seen.states.remove(&row.island.0);
-                        }
+                    Output::Estimate(row) if seen.states.get(&row.island.0).is_some_and(|known| **known == row) => {
+                        seen.states.remove(&row.island.0);
                     }
                     Output::Outcome(row) if change > 0 && row.failure == Failure::Diverged => {
                         println!("  diverged at {} s: {}", (row.since_ms - START_MS as i64) / 1_000, row.message);
@@ -429,15 +427,13 @@ fn play(arguments: &Arguments) -> Option<Result> {
             let ticks: Vec<_> = rows.iter().filter_map(|row| if let Input::Tick(tick) = row { Some(tick.clone()) } else { None }).collect();
             let is_tick = second.is_multiple_of(PERIOD_MS / 1_000);
             let mut batch = EpochBatch::new(epoch, rows.clone());
-            let mut sequence = rows.len() as u32;
             let phase = second as usize % (PERIOD_MS as usize / 1_000);
-            for index in (phase..sensors.len()).step_by(PERIOD_MS as usize / 1_000) {
+            for (sequence, index) in (rows.len() as u32..).zip((phase..sensors.len()).step_by(PERIOD_MS as usize / 1_000)) {
                 let (place, sigma) = world.places[index];
                 errors = (errors * 5 + 12_345 + index) & 0xffff;
                 let value = (world.read(place) + sigma as f64 * world.errors[errors]) as i64;
                 let (event_ms, sensor) = (epoch as i64 - 50, sensors[index].id);
                 batch.readings.push(SequencedReading { event_ms, value, sensor, sequence, revision: 0, quality: Quality::Good });
-                sequence += 1;
             }
             readings_fed += batch.readings.len() as u64;
             making += made.elapsed().as_secs_f64();
