@@ -42,6 +42,8 @@ const SUSPECT: f64 = 3.0;
 /// how the state was come by must not show.
 const TOLERANCE: f64 = 1e-10;
 const ITERATIONS: usize = 60;
+/// A first estimate waits no longer than this for sensors that have not reported yet.
+const FIRST_MS: i64 = 30_000;
 
 /// What the estimator tells.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -61,6 +63,8 @@ pub struct EstimationState {
     tracker: Tracker,
     /// When the equipment last changed.
     changed_ms: Option<i64>,
+    /// When sensors were first seen to report.
+    first_ms: Option<i64>,
     /// Nodes that were part of another's bus, and of which.
     nodes: BTreeMap<BusId, BusId>,
     /// By bus, what was connected to it, as a number.
@@ -89,6 +93,17 @@ impl EstimationState {
     #[must_use]
     pub fn tracked(&self) -> &TrackerState {
         self.tracker.state()
+    }
+
+    /// Whether sensors may still be about to report for the first time: for the longest of their periods before the first
+    /// estimate, [`FIRST_MS`] at most.
+    fn is_early(&mut self, tick_ms: i64, rows: &[GridRow]) -> bool {
+        if !self.good.is_empty() {
+            return false;
+        }
+        let periods = rows.iter().filter_map(|row| if let GridRow::Reading(row) = row { Some(row.sensor.period_ms) } else { None });
+        let Some(longest) = periods.max() else { return false };
+        tick_ms - *self.first_ms.get_or_insert(tick_ms) < longest.min(FIRST_MS)
     }
 
     /// Magnitudes and angles to start from.
@@ -193,7 +208,7 @@ fn solve(
             grid
         }
     };
-    let moment = Moment { tick_ms, changed_ms };
+    let moment = Moment { tick_ms, changed_ms, early: false };
     let answer = scan(island, moment, rows, &mut grid, state);
     state.grid = Some(grid);
     answer
@@ -208,11 +223,14 @@ fn scan(island: IslandId, moment: Moment, rows: &[GridRow], grid: &mut Grid, sta
         (Failure::Diverged, iterations, format!("island {island}: {error}"))
     };
     let start = state.start(&grid.case);
+    let moment = Moment { early: state.is_early(moment.tick_ms, rows), ..moment };
     let mut options =
         Options { zero_injections: grid.idle.clone(), tolerance: TOLERANCE, max_iterations: ITERATIONS, ..Options::default() };
-    let (mut gathered, mut open) = measured(moment, rows, grid, state, &start.1, &options).map_err(failed)?;
+    let no_data = |what: &str| (Failure::NoData, 0, format!("island {island} cannot be estimated: {what}"));
+    let known = measured(moment, rows, grid, state, &start.1, &options).map_err(failed)?;
+    let (mut gathered, mut open) = known.ok_or_else(|| no_data("sensors that have not had the time to report leave buses open"))?;
     if !gathered.is_read() {
-        return Err((Failure::NoData, 0, format!("island {island} cannot be estimated: no sensor has reported")));
+        return Err(no_data("no sensor has reported"));
     }
     options.start = Some(start.clone());
     let mut solved = track(grid, &gathered, &mut options, &mut state.tracker).map_err(failed)?;
@@ -221,7 +239,9 @@ fn scan(island: IslandId, moment: Moment, rows: &[GridRow], grid: &mut Grid, sta
         let bounds = state.suspects.options(&gathered);
         let found = numerics::identify(&grid.case, grid.reference, &gathered.rows, &options, &bounds, state.tracker.cache()).ok();
         if state.suspects.take(&gathered, found.as_ref(), moment.tick_ms) {
-            (gathered, open) = measured(moment, rows, grid, state, &solved.va, &options).map_err(failed)?;
+            if let Some(without) = measured(moment, rows, grid, state, &solved.va, &options).map_err(failed)? {
+                (gathered, open) = without;
+            }
             solved = track(grid, &gathered, &mut options, &mut state.tracker).map_err(failed)?;
         }
     }
@@ -235,7 +255,7 @@ fn scan(island: IslandId, moment: Moment, rows: &[GridRow], grid: &mut Grid, sta
     Ok((told.into_iter().chain(suspects).collect(), open))
 }
 
-/// What takes part in a scan, and the buses that readings leave open.
+/// What takes part in a scan, and the buses that readings leave open; none when they leave some and it is early.
 fn measured<'a>(
     moment: Moment,
     rows: &'a [GridRow],
@@ -243,14 +263,17 @@ fn measured<'a>(
     state: &mut EstimationState,
     angles: &[f64],
     options: &Options,
-) -> Result<(Gathered<'a>, Vec<usize>), EstimationError> {
+) -> Result<Option<(Gathered<'a>, Vec<usize>)>, EstimationError> {
     let EstimationState { tracker, since, suspects, .. } = state;
     let kept_out = |source: &Source| suspects.holds(source);
     let mut gathered = gather(grid, rows, moment, since, angles, &kept_out);
-    let reach = grid.reach(&gathered.rows, options, tracker.cache())?;
+    if !gathered.is_read() {
+        return Ok(Some((gathered, Vec::new())));
+    }
+    let Some(reach) = grid.reach(&gathered.rows, options, tracker.cache(), moment.early)? else { return Ok(None) };
     let (added, open) = (reach.added.clone(), reach.open.clone());
     add_usual(&mut gathered, grid, &added, &kept_out);
-    Ok((gathered, open))
+    Ok(Some((gathered, open)))
 }
 
 /// The estimate of a scan: from the state of the last, or else from the start values of the network, as after a change that leads

@@ -56,6 +56,8 @@ pub(super) enum Source {
 pub(super) struct Moment {
     pub(super) tick_ms: i64,
     pub(super) changed_ms: i64,
+    /// Whether sensors may still be about to report for the first time.
+    pub(super) early: bool,
 }
 
 /// Measurements, and what each comes from.

@@ -163,12 +163,14 @@ impl Grid {
 
     /// Where usual injections are added to these measurements, and which buses are open without them: where readings
     /// leave a bus undetermined, its own, and if that is not enough those of its neighbours, each where none is measured.
+    /// None when a bus is open and `early`.
     pub(super) fn reach(
         &mut self,
         measurements: &[CaseMeasurement],
         options: &Options,
         cache: &mut estimation::Cache,
-    ) -> Result<&Reach, EstimationError> {
+        early: bool,
+    ) -> Result<Option<&Reach>, EstimationError> {
         let kinds = measurements.iter().map(|measurement| measurement.kind);
         let known = self.reach.take().filter(|reach| kinds.clone().eq(reach.kinds.iter().copied()));
         let reach = match known {
@@ -177,12 +179,15 @@ impl Grid {
                 let open = estimation::unobservable(&self.case, self.reference, measurements, options, cache)?;
                 let mut reach = Reach { kinds: kinds.collect(), added: Vec::new(), open };
                 if !reach.open.is_empty() {
+                    if early {
+                        return Ok(None);
+                    }
                     self.extend(&mut reach, measurements, options, cache)?;
                 }
                 reach
             }
         };
-        Ok(self.reach.insert(reach))
+        Ok(Some(self.reach.insert(reach)))
     }
 
     fn extend(

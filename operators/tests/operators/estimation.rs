@@ -146,8 +146,10 @@ impl Known {
     /// Takes note of what is connected now.
     fn connect(&mut self, case: &Case, changed_ms: i64) {
         let mut connected: BTreeMap<BusId, BTreeSet<(u8, u32)>> = case.buses.iter().map(|bus| (bus.id, BTreeSet::new())).collect();
-        case.loads.iter().for_each(|load| drop(connected.get_mut(&case.buses[load.bus].id).map(|set| set.insert((0, load.id.0)))));
-        case.generators.iter().for_each(|unit| drop(connected.get_mut(&case.buses[unit.bus].id).map(|set| set.insert((1, unit.id.0)))));
+        let loads = case.loads.iter().map(|load| (load.bus, (0, load.id.0)));
+        for (bus, connection) in loads.chain(case.generators.iter().map(|unit| (unit.bus, (1, unit.id.0)))) {
+            connected.entry(case.buses[bus].id).or_default().insert(connection);
+        }
         for (bus, set) in &connected {
             match self.connected.get(bus) {
                 None if self.connected.is_empty() => {}
