@@ -326,17 +326,19 @@ fn verdicts(problem: Problem<GridRow, MaintenanceState>) -> Answer<MaintenanceSt
     };
     let estimated = estimate.is_some_and(|estimate| holds(estimate, whole.changed_ms, now_ms));
     let mut state = problem.previous.unwrap_or_default();
-    state.verdicts.retain(|id, kept| {
-        let stands = kept.basis.is_some_and(|basis| basis.stands(&whole, estimated, now_ms));
-        requests.get(id).is_some_and(|outages| stands && *outages == kept.outages)
-    });
-    requests.retain(|id, _| !state.verdicts.contains_key(id));
+    state.verdicts.retain(|id, kept| requests.get(id).is_some_and(|outages| *outages == kept.outages));
+    let stands = |kept: &Kept| kept.basis.is_some_and(|basis| basis.stands(&whole, estimated, now_ms));
+    requests.retain(|id, _| !state.verdicts.get(id).is_some_and(stands));
     if !requests.is_empty() {
         let rows = IslandRows::new(problem.rows.iter().chain(problem.shared.iter()));
         let early = too_early(&rows, now_ms);
         let present = if early { Err("there is no estimate to start from yet".to_owned()) } else { Present::new(&rows, now_ms) };
         let basis = (!early).then_some(Basis { solved_ms: now_ms, changed_ms: whole.changed_ms, estimated });
+        // That there is nothing to start from is told once.
         for (id, outages) in requests {
+            if early && state.verdicts.get(&id).is_some_and(|kept| kept.basis.is_none()) {
+                continue;
+            }
             let row = verdict(&present, island, &outages, now_ms);
             state.verdicts.insert(id, Kept { outages, basis, row });
         }
