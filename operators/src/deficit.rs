@@ -16,7 +16,7 @@ use std::sync::Arc;
 use gridflow_inputs::ids::{BusId, GeneratorId, IslandId, LoadId, SensorId, StorageId};
 use gridflow_inputs::input::{Generator, Quantity, StorageTelemetry};
 use gridflow_inputs::network::EquipmentKind;
-use gridflow_inputs::units::{MilliVars, MilliWatts, PartsPerMillion, divide_half_even};
+use gridflow_inputs::units::{MAX_MAGNITUDE, MilliVars, MilliWatts, PartsPerMillion, divide_half_even};
 use gridflow_inputs::{Epoch, Input};
 use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
@@ -210,7 +210,9 @@ impl Deficits {
             let Input::Load(row) = &item.row else { continue };
             let bus = bus_of(row.bus);
             let here = &at_bus[&bus];
-            let of = |state: i64| divide_half_even(-i128::from(state) * i128::from(row.load_p.0), here.nominal) as i64;
+            // Loads may be negative: networks write what small plants give so.
+            let sign = here.nominal.signum();
+            let of = |state: i64| fixed(divide_half_even(-sign * i128::from(state) * i128::from(row.load_p.0), here.nominal.abs()));
             let now = match here.state.filter(|_| !here.fed && here.nominal != 0) {
                 Some(state) => Some((of(state.p.0), of(state.q.0))),
                 None => self.reading(Quantity::ActiveLoad, place.1, now).zip(self.reading(Quantity::ReactiveLoad, place.1, now)),
@@ -237,7 +239,7 @@ impl Deficits {
             let capacity = |unit: &Generator| i128::from(unit.p_max.0.max(0));
             let total: i128 = here.units.iter().filter(|unit| !metered(unit)).map(|unit| capacity(unit)).sum();
             for unit in here.units.iter().filter(|unit| !metered(unit) && total > 0) {
-                let share = open.map(|open| (divide_half_even(open * capacity(unit), total) as i64, 0));
+                let share = open.map(|open| (fixed(divide_half_even(open * capacity(unit), total)), 0));
                 learnt.extend(share.map(|share| ((EquipmentKind::Generator, unit.id.0), share)));
             }
         }
@@ -259,7 +261,7 @@ impl Deficits {
     /// The balance of an island as it is now, and what was known of it.
     fn balance(&self, island: IslandId, now: i64) -> Option<(Deficit, Option<Arc<Before>>)> {
         let members = self.members.get(&island)?;
-        let (mut energised, mut generation, mut load, mut nominal, mut reserve) = (false, 0, 0, 0, 0);
+        let (mut energised, mut generation, mut load, mut nominal, mut reserve) = (false, 0i128, 0i128, 0i128, 0i128);
         let (mut loads, mut units, mut losses) = (Vec::new(), Vec::new(), None);
         for place in members {
             let item = &self.remembered.items[place];
@@ -269,22 +271,22 @@ impl Deficits {
             match &item.row {
                 Input::Load(row) => {
                     let p = known.map_or(row.load_p, |known| known.p);
-                    load += p.0;
-                    nominal += if known.is_none() { p.0 } else { 0 };
+                    load += i128::from(p.0);
+                    nominal += if known.is_none() { i128::from(p.0) } else { 0 };
                     loads.extend(known.map(|known| LoadBefore { load: row.id, p: known.p, q: known.q }));
                 }
                 Input::Generator(row) => {
                     let p = known.map_or(row.p, |known| known.p);
-                    generation += p.0;
-                    reserve += if p.0 > 0 && !row.variable { (row.p_max.0 - p.0).max(0) } else { 0 };
+                    generation += i128::from(p.0);
+                    reserve += if p.0 > 0 && !row.variable { i128::from((row.p_max.0 - p.0).max(0)) } else { 0 };
                     units.extend(known.map(|known| UnitBefore { unit: row.id, p: known.p }));
                 }
-                Input::Storage(row) => generation += self.stored(row.id),
+                Input::Storage(row) => generation += i128::from(self.stored(row.id)),
                 _ => {}
             }
         }
         let share = losses.unwrap_or(LOSS_SHARE_UNKNOWN);
-        let mut lost = divide_half_even(i128::from(load) * i128::from(share.0), 1_000_000) as i64;
+        let mut lost = divide_half_even(load * i128::from(share.0), 1_000_000);
         if !energised {
             // Nothing flows there: what it would draw is lost.
             (generation, lost, reserve) = (0, 0, 0);
@@ -293,11 +295,11 @@ impl Deficits {
             island,
             since_ms: now,
             energised,
-            generation: MilliWatts(generation),
-            load: MilliWatts(load),
-            nominal: MilliWatts(nominal),
-            deficit: MilliWatts(load + lost - generation),
-            reserve: MilliWatts(reserve),
+            generation: MilliWatts(fixed(generation)),
+            load: MilliWatts(fixed(load)),
+            nominal: MilliWatts(fixed(nominal)),
+            deficit: MilliWatts(fixed(load + lost - generation)),
+            reserve: MilliWatts(fixed(reserve)),
         };
         let before = || Before { at_ms: now, estimated: losses.is_some(), losses: share, loads, units };
         Some((deficit, energised.then(|| Arc::new(before()))))
@@ -319,6 +321,11 @@ impl Deficits {
             self.members.entry(island).or_default().insert(place);
         }
     }
+}
+
+/// As a row holds it.
+fn fixed(value: i128) -> i64 {
+    value.clamp(-i128::from(MAX_MAGNITUDE), i128::from(MAX_MAGNITUDE)) as i64
 }
 
 /// What hangs on a bus.

@@ -201,3 +201,22 @@ fn an_island_that_breaks_off_has_its_balance_by_what_was_known_before() {
     // All that was known is five minutes old but for nothing: nominal values again.
     assert_eq!(told.rows(), [(1, 400, true, 20, 40, 40, 40_800 - 20_000, 40)]);
 }
+
+#[test]
+fn a_load_that_gives_is_known_by_the_estimate_as_any_other() {
+    let mut told = Told::default();
+    let load = Load { load_p: MilliWatts(-10 * MW), ..loads()[1].clone() };
+    let unit = units()[0].clone();
+    let mut rows = vec![
+        DeficitInput::Element((EquipmentKind::Load, 2), Input::from(load)),
+        DeficitInput::Element((EquipmentKind::Generator, 1), Input::from(unit)),
+        belongs(EquipmentKind::Load, 2, Some(1), true, 1),
+        belongs(EquipmentKind::Generator, 1, Some(1), true, 1),
+    ];
+    rows.push(DeficitInput::Changed(IslandId(1)));
+    told.epoch(0, rows);
+    told.epoch(6, vec![estimate(START + 5_000)]);
+    told.epoch(10, vec![DeficitInput::Changed(IslandId(1))]);
+    let before = told.before.keys().next().map(|(_, before)| Arc::clone(before)).expect("it is told");
+    assert_eq!(before.loads.iter().map(|load| load.p.0 / MW).collect::<Vec<_>>(), [14], "what flows out of its bus");
+}
