@@ -63,7 +63,7 @@ fn the_epoch_of_a_loss_has_its_islands_their_deficits_and_what_is_shed() {
     assert_same_bytes(&out, &other, "one worker");
 
     let estimates = changelog(&out, Stream::Estimate);
-    assert!(!estimates.contains_key(&lost), "a tick rings just then, so this shows nothing");
+    assert!(!lost.is_multiple_of(5_000), "a tick rings just then, so this shows nothing");
     let (last, told) = estimates.range(..lost).next_back().expect("there was an estimate");
     let estimate = told.iter().find_map(|(row, change)| match row {
         Output::Estimate(row) if *change > 0 => Some(row),
