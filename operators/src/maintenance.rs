@@ -324,7 +324,7 @@ fn verdicts(problem: Problem<GridRow, MaintenanceState>) -> Answer<MaintenanceSt
     let Some(whole) = whole.filter(|_| !requests.is_empty()) else {
         return Answer { previous: MaintenanceState::default(), rows: Vec::new() };
     };
-    let estimated = estimate.is_some_and(|estimate| holds(estimate, whole.changed_ms, now_ms));
+    let estimated = estimate.is_some_and(|estimate| holds(estimate, whole.changed_ms, now_ms) && estimate.tick_ms > whole.changed_ms);
     let mut state = problem.previous.unwrap_or_default();
     state.verdicts.retain(|id, kept| requests.get(id).is_some_and(|outages| *outages == kept.outages));
     let stands = |kept: &Kept| kept.basis.is_some_and(|basis| basis.stands(&whole, estimated, now_ms));

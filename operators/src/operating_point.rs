@@ -66,7 +66,13 @@ impl<'a> OperatingPoint<'a> {
             .collect();
         let mut states = BTreeMap::new();
         let changed_ms = rows.island.map_or(i64::MIN, |island| island.changed_ms);
-        if let Some(estimate) = rows.estimate.as_ref().filter(|estimate| holds(estimate, changed_ms, now_ms)) {
+        // The estimate of a switch's own epoch puts readings from before it on the network after it: what was estimated before says
+        // better what loads draw.
+        let known_before = |estimate: &Estimate| {
+            rows.before.as_ref().is_some_and(|before| before.estimated && before.at_ms == changed_ms && estimate.tick_ms == changed_ms)
+        };
+        let counts = |estimate: &&Estimate| holds(estimate, changed_ms, now_ms) && !known_before(estimate);
+        if let Some(estimate) = rows.estimate.as_ref().filter(counts) {
             let known = estimate.buses.iter().filter(|state| !estimate.leaves_open(state.bus));
             states.extend(known.map(|state| (state.bus, state)));
         }
