@@ -100,7 +100,7 @@ fn contradictory_network_rows_are_an_outcome_and_withdrawn_when_cured() {
     let zero = gridflow_inputs::row::Real::ZERO;
     let at = |index: usize| all[index].0 as i64;
     let (bad_from, cured_from) = (at(20), at(40));
-    let bad = gridflow_inputs::input::Branch { r_pu: zero, x_pu: zero, valid_from_ms: bad_from, ..good.clone() };
+    let bad = gridflow_inputs::input::Branch { tap_ratio: zero, valid_from_ms: bad_from, ..good.clone() };
     let cured = gridflow_inputs::input::Branch { valid_from_ms: cured_from, ..good };
     all[20].1.push(bad.into());
     all[40].1.push(cured.into());
