@@ -63,7 +63,7 @@ fn a_planned_outage_has_its_verdict_in_the_epoch_of_its_request() {
     assert_eq!((radial.request, radial.solved_ms), (2, asked as i64));
     assert!(radial.verdict == Verdict::Secure || radial.breaches.iter().any(|row| row.kind != BreachKind::NoSolution), "{radial:?}");
     // In between it stands, but for what the demo itself switches: solved at once, and at the first estimate behind that.
-    let changed: Vec<Epoch> = changelog(&out, Stream::Topology).into_keys().filter(|epoch| *epoch > asked).collect();
+    let changed: Vec<Epoch> = changelog(&out, Stream::Topology).into_keys().filter(|epoch| *epoch >= asked).collect();
     let estimated: BTreeSet<Epoch> = changelog(&out, Stream::Estimate).into_keys().collect();
     let next = changed.iter().filter_map(|epoch| estimated.range(epoch + 1..).next());
     let solved: BTreeSet<Epoch> = changed.iter().chain(next).copied().chain([asked, back]).collect();
