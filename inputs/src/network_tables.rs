@@ -14,6 +14,7 @@ mod tests;
 
 pub use star::{Pair, StarError, ThreeWinding, star};
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::Path;
@@ -43,7 +44,7 @@ pub fn read(dir: &Path) -> Result<NetworkFile, ParseError> {
         network: Network::default(),
         warnings: Vec::new(),
     };
-    let tables = Tables { dir };
+    let tables = Tables { dir, kinds: RefCell::default() };
     tables.each("network", &["name", "base_mva"], false, |cells| {
         if !cells.text("name").is_empty() {
             file.name = cells.text("name").to_owned();
@@ -53,6 +54,7 @@ pub fn read(dir: &Path) -> Result<NetworkFile, ParseError> {
         Ok(())
     })?;
     equipment::read(&tables, &mut file)?;
+    file.warnings.extend(tables.strange().into_iter().map(|name| format!("{name} is no table of a network and is passed over")));
     if file.network.switches.is_empty() && file.network.node_switches.is_empty() {
         add_breakers(&mut file.network);
     }
@@ -62,9 +64,18 @@ pub fn read(dir: &Path) -> Result<NetworkFile, ParseError> {
 /// Where the tables are.
 struct Tables<'a> {
     dir: &'a Path,
+    /// What was asked for.
+    kinds: RefCell<BTreeSet<String>>,
 }
 
 impl Tables<'_> {
+    /// Tables that nobody asked for.
+    fn strange(&self) -> BTreeSet<String> {
+        let entries = std::fs::read_dir(self.dir).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| name.strip_suffix(".csv").is_some_and(|kind| !self.kinds.borrow().contains(kind))).collect()
+    }
+
     /// Calls `each` for every row of a table, of which these are the columns.
     fn each(
         &self,
@@ -73,6 +84,7 @@ impl Tables<'_> {
         required: bool,
         mut each: impl FnMut(&Cells<'_>) -> Result<(), ParseError>,
     ) -> Result<(), ParseError> {
+        self.kinds.borrow_mut().insert(kind.to_owned());
         let path = self.dir.join(format!("{kind}.csv"));
         if !required && !path.exists() {
             return Ok(());

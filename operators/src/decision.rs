@@ -291,8 +291,7 @@ record! {
         since_ms: i64,
         /// Normalised residual when it was found, thousandths.
         normalized_milli: i64,
-        /// Whether it is kept out of the estimate. If not, it could not be told which of it and one kept out is wrong; without the
-        /// other nothing checks it any more, and so it stays.
+        /// Whether it is kept out of the estimate. If not, it may be wrong in the place of one that is, alone or with another.
         removed: bool,
     }
 

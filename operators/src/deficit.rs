@@ -150,7 +150,7 @@ impl State for Deficits {
     fn load(&mut self, saved: &[u8], mine: &dyn Fn(u64) -> bool) -> Result<(), StateError> {
         let saved: Remembered = decode(saved)?;
         // All rows meet on one worker: only its share has any.
-        if mine(0) && !saved.items.is_empty() {
+        if mine(0) && !(saved.items.is_empty() && saved.nodes.is_empty()) {
             for (place, (island, _)) in saved.items.iter().filter_map(|(place, item)| Some((place, item.belongs?))) {
                 self.members.entry(island).or_default().insert(*place);
             }
@@ -375,6 +375,11 @@ impl Logic for Deficits {
         self.readings.extend(begun.map(|(reading, _)| (sensor(reading), Arc::clone(reading))));
         let begun = reports.iter().filter(|(_, change)| **change > 0);
         self.reports.extend(begun.map(|(report, _)| (report.storage, report.clone())));
+        // Of an island without a source topology tells no change when a row of its equipment does.
+        for (place, row) in &elements {
+            let item = self.remembered.items.get(place).filter(|item| item.row != *row);
+            touched.extend(item.and_then(|item| item.belongs).map(|(island, _)| island));
+        }
         touched.iter().for_each(|island| self.learn(*island, now));
         // Only now: what just lost its island loses its readings in the same epoch, and they are what is known of it.
         for reading in readings.iter().filter(|(_, change)| **change < 0).map(|(reading, _)| reading) {

@@ -198,16 +198,14 @@ fn solve(
     let base = region.base_power;
     let mut grid = match state.grid.take().filter(|grid| grid.holds(rows, reference, base)) {
         Some(grid) => grid,
-        None => {
-            let grid = Grid::new(rows, reference, base).map_err(|message| (Failure::BadNetwork, 0, message))?;
-            if state.changed_ms != Some(changed_ms) {
-                state.changed_ms = Some(changed_ms);
-                state.connect(&grid, changed_ms);
-                state.suspects.renew();
-            }
-            grid
-        }
+        None => Grid::new(rows, reference, base).map_err(|message| (Failure::BadNetwork, 0, message))?,
     };
+    // Also of equipment that was without a source for a while and is as it was.
+    if state.changed_ms != Some(changed_ms) {
+        state.changed_ms = Some(changed_ms);
+        state.connect(&grid, changed_ms);
+        state.suspects.renew();
+    }
     let moment = Moment { tick_ms, changed_ms, early: false };
     let answer = scan(island, moment, rows, &mut grid, state);
     state.grid = Some(grid);
@@ -239,18 +237,19 @@ fn scan(island: IslandId, moment: Moment, rows: &[GridRow], grid: &mut Grid, sta
         let bounds = state.suspects.options(&gathered);
         let found = numerics::identify(&grid.case, grid.reference, &gathered.rows, &options, &bounds, state.tracker.cache()).ok();
         if state.suspects.take(&gathered, found.as_ref(), moment.tick_ms) {
-            if let Some(without) = measured(moment, rows, grid, state, &solved.va, &options).map_err(failed)? {
-                (gathered, open) = without;
-            }
+            let without = measured(moment, rows, grid, state, &solved.va, &options).map_err(failed)?;
+            (gathered, open) = without.ok_or_else(|| no_data("sensors that have not had the time to report leave buses open"))?;
             solved = track(grid, &gathered, &mut options, &mut state.tracker).map_err(failed)?;
         }
     }
     let (told, open) = tell(island, moment, grid, &gathered, &solved, &open)?;
-    if !gathered.kept_out.is_empty() {
+    let estimated = if gathered.kept_out.is_empty() {
+        Vec::new()
+    } else {
         let kinds = gathered.kept_out.iter().map(|(_, row)| row.kind);
-        let estimated = readings(&grid.case, &grid.admittance, kinds, &solved.v, &solved.va);
-        state.suspects.judge(&gathered.kept_out, &estimated);
-    }
+        readings(&grid.case, &grid.admittance, kinds, &solved.v, &solved.va)
+    };
+    state.suspects.judge(&gathered.kept_out, &estimated);
     let suspects = state.suspects.rows(island).into_iter().map(|row| EstimationRow::Row(row.into()));
     Ok((told.into_iter().chain(suspects).collect(), open))
 }

@@ -30,6 +30,7 @@ pub fn malformed(row: &Input) -> Option<i64> {
             negative(&[row.sigma, row.period_ms]).or_else(|| Some(row.range_min).filter(|_| row.range_min > row.range_max))
         }
         Input::MeterInterval(row) => negative(&[row.length_ms]),
+        Input::ShuntBank(row) => Some(i64::from(row.normally_on)).filter(|_| row.normally_on > row.sections),
         Input::OutageRequest(row) => Some(row.end_ms).filter(|_| row.end_ms <= row.start_ms),
         Input::Price(row) => negative(&[row.length_ms]),
         Input::Offer(row) => negative(&[row.length_ms]),

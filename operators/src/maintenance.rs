@@ -12,11 +12,11 @@ pub mod requests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gridflow_inputs::ids::IslandId;
+use gridflow_inputs::ids::{IslandId, LoadId};
 use gridflow_inputs::input::OutageRequest;
 use gridflow_inputs::network::{EquipmentKind, Network};
 use gridflow_inputs::units::{MAX_MAGNITUDE, MicroVolts, MilliVoltAmperes, MilliWatts, to_fixed};
-use gridflow_numerics::case::Case;
+use gridflow_numerics::case::{Case, CaseLoad};
 use gridflow_numerics::contingency::security::{Outage, Security, SecurityError, security};
 use gridflow_numerics::power_flow::violations::Limit;
 use serde::{Deserialize, Serialize};
@@ -99,15 +99,16 @@ impl<'a> Present<'a> {
             }
         }
         let links = whole.dc_lines.iter().filter(|link| out.contains(&(EquipmentKind::DcLine, link.id.0)));
-        let freed: BTreeSet<usize> = links.flat_map(|link| [link.from, link.to]).collect();
-        let storages = whole.storages.len();
+        let stores = whole.storages.iter().filter(|row| out.contains(&(EquipmentKind::Storage, row.id.0))).map(|row| row.bus);
+        let freed: BTreeSet<usize> = links.flat_map(|link| [link.from, link.to]).chain(stores).collect();
         for (place, load) in whole.loads[self.loads..].iter().enumerate() {
-            let gone = match whole.storages.get(place) {
-                Some(storage) => out.contains(&(EquipmentKind::Storage, storage.id.0)),
-                None => place >= storages && freed.contains(&load.bus),
+            // A storage unit stays where it is connected, what else an estimate says flows in at the bus.
+            let stays = match whole.storages.get(place) {
+                Some(storage) => rest.storages.iter().find(|row| row.id == storage.id).map(|row| row.bus),
+                None => rest.bus_index(whole.buses[load.bus].id).filter(|_| !freed.contains(&load.bus)),
             };
-            if let Some(bus) = rest.bus_index(whole.buses[load.bus].id).filter(|_| !gone) {
-                rest.loads.push(gridflow_numerics::case::CaseLoad { bus, ..load.clone() });
+            if let Some(bus) = stays {
+                rest.loads.push(CaseLoad { bus, ..load.clone() });
             }
         }
         Ok(rest)
@@ -237,7 +238,10 @@ fn exposed(found: &mut Found, base_mva: f64, now: Option<&Security>, then: &Secu
 fn cut_off(found: &mut Found, present: &Present<'_>, out: &BTreeSet<Place>, rest: &Case) {
     let units = present.case.base_mva * MilliWatts::PER_MW;
     let mut lost: BTreeMap<u32, f64> = BTreeMap::new();
-    let (_, islands) = unreferenced(rest).energised();
+    // Storage and links are not what is lost, though they stand among the loads.
+    let drawing = |load: &&CaseLoad| load.id != LoadId(u32::MAX) && load.p > 0.0;
+    let drawing = Case { loads: rest.loads.iter().filter(drawing).cloned().collect(), ..rest.clone() };
+    let (_, islands) = unreferenced(&drawing).energised();
     for island in islands.iter().filter(|island| island.reference.is_none()) {
         lost.extend(island.buses.first().map(|bus| (bus.0, island.load)));
     }

@@ -1,6 +1,6 @@
 //! Each kind's table: its columns, what may be left out, and what then holds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Cells, Pair, Tables, ThreeWinding, star};
 use crate::ids::{BranchId, BusId, DcLineId, GeneratorId, LoadId, ShuntId, StorageId, SwitchId, ZoneId};
@@ -171,11 +171,13 @@ fn read_branches(tables: &Tables<'_>, file: &mut NetworkFile, buses: &mut Ids, b
     })?;
     read_three_winding(tables, file, buses, branches)?;
     let mut known = Ids::new();
+    let mut stated = Vec::new();
+    let ratios: BTreeMap<u32, Real> = file.network.branches.iter().map(|row| (row.id.0, row.tap_ratio)).collect();
     let columns = ["branch", "rated_mva", "tap_min", "tap_max", "tap_step", "controlled_bus"];
     tables.each("transformer", &columns, false, |cells| {
         let branch = cells.known("branch", "branch", branches)?;
         cells.new_id("branch", &mut known)?;
-        let ratio = file.network.branches.iter().find(|row| row.id.0 == branch).map_or(Real::ONE, |row| row.tap_ratio);
+        let ratio = ratios.get(&branch).copied().unwrap_or(Real::ONE);
         let row = Transformer {
             branch: BranchId(branch),
             valid_from_ms: 0,
@@ -188,9 +190,13 @@ fn read_branches(tables: &Tables<'_>, file: &mut NetworkFile, buses: &mut Ids, b
         if row.tap_min.get() > row.tap_max.get() {
             return Err(cells.error("tap_max", "the greatest ratio is below the least"));
         }
-        file.network.transformers.push(row);
+        stated.push(row);
         Ok(())
-    })
+    })?;
+    // What is stated of an arm of a star holds.
+    file.network.transformers.retain(|arm| known.iter().all(|branch| *branch != arm.branch.0));
+    file.network.transformers.extend(stated);
+    Ok(())
 }
 
 fn read_three_winding(tables: &Tables<'_>, file: &mut NetworkFile, buses: &mut Ids, branches: &mut Ids) -> Result<(), ParseError> {

@@ -9,6 +9,9 @@ use crate::network_file::RAD_PER_DEG;
 use crate::row::Real;
 use crate::units::MilliVoltAmperes;
 
+/// Least impedance of an arm, per unit.
+const ARM_MIN: f64 = 1e-6;
+
 /// What the nameplate says of a pair of windings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pair {
@@ -85,6 +88,8 @@ pub fn star(transformer: &ThreeWinding, hv: &Bus, base_mva: f64) -> Result<(Bus,
     };
     let arm = |winding: usize| -> Result<Branch, StarError> {
         let (r, x) = arms[winding];
+        // A nameplate may leave nothing for an arm, or what rounding leaves of nothing: that is a small impedance, not none.
+        let x = if r.abs().max(x.abs()) < ARM_MIN { ARM_MIN } else { x };
         Ok(Branch {
             id: transformer.branches[winding],
             valid_from_ms: 0,

@@ -139,7 +139,7 @@ impl Grid {
         self.reference_bus == reference_bus && self.base == base && elements(rows).all(same) && known.next().is_none()
     }
 
-    /// By bus with anything connected: a number that another set of connected equipment does not have.
+    /// By bus: a hash of what is connected to it.
     pub(super) fn signatures(&self) -> impl Iterator<Item = (BusId, u64)> + '_ {
         let mix = |hash: u64, kind: u64, id: u32| (hash ^ (kind << 32 | u64::from(id))).wrapping_mul(0x0000_0100_0000_01b3);
         self.attached.iter().zip(&self.case.buses).map(move |(attached, bus)| {
@@ -187,7 +187,8 @@ impl Grid {
                 reach
             }
         };
-        Ok(Some(self.reach.insert(reach)))
+        let reach = self.reach.insert(reach);
+        Ok((!early || reach.open.is_empty()).then_some(&*reach))
     }
 
     fn extend(

@@ -164,7 +164,8 @@ impl Suspects {
             };
             rows.extend(known.sensors.iter().map(row(true)).chain(known.alike.iter().map(row(false))));
         }
-        rows.sort();
+        // Of what was only named beside another and what is kept out itself the latter is told.
+        rows.sort_by_key(|row| (row.sensor, row.quantity, !row.removed, row.since_ms, row.normalized_milli));
         // A sensor may be in two sums, or alike to two.
         rows.dedup_by_key(|row| (row.sensor, row.quantity));
         rows

@@ -199,7 +199,8 @@ impl Logic for Requests {
 #[must_use]
 pub fn of_topology(told: IslandOutput) -> Option<RequestInput> {
     match told {
-        // The controllable side of a transformer has the place of its branch.
+        // These have the place of what they belong to, which may not be there.
+        IslandOutput::Element(_, Input::NodeSwitch(_) | Input::StaticVar(_) | Input::Transformer(_) | Input::ShuntBank(_), _) => None,
         IslandOutput::Element(place, _, 1) => Some(RequestInput::Known(place)),
         IslandOutput::Placed(place, island, change) => Some(RequestInput::Placed(place, island, change)),
         IslandOutput::Changed(island) => Some(RequestInput::Changed(island)),

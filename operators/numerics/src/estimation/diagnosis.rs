@@ -104,7 +104,8 @@ pub fn diagnose(
         Search { open, reference, measurements, options, bad_data, penalty: square(greatest_by_chance(used + case.branches.len())) };
     let mut found = Diagnosis { case: case.clone(), identification, branches: Vec::new(), taps: Vec::new() };
     for _ in 0..ERRORS {
-        let Some(better) = hypotheses.better(&found, cache)? else { break };
+        // A trial that leads nowhere takes nothing from what was found.
+        let Some(better) = hypotheses.better(&found, cache).unwrap_or_default() else { break };
         found = better;
     }
     let nothing = found.branches.is_empty() && found.taps.is_empty();
@@ -114,7 +115,9 @@ pub fn diagnose(
     if !found.identification.bad.is_empty() {
         let state = &found.identification.estimate;
         let start = Options { start: Some((state.v.clone(), state.va.clone())), ..options.clone() };
-        found.identification = search(&found.case, reference, measurements, &start, bad_data, true, cache)?;
+        if let Ok(named) = search(&found.case, reference, measurements, &start, bad_data, true, cache) {
+            found.identification = named;
+        }
     }
     Ok(found)
 }

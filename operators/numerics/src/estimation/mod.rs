@@ -156,7 +156,9 @@ pub enum EstimationError {
         bus: BusId,
     },
     /// The steps did not die out.
-    #[error("no estimate after {iterations} steps: the last one moved bus {bus} by {step}")]
+    #[error(
+        "no estimate after {iterations} steps: the last one still moved bus {bus} by {step:.1e} per unit or radians; measurements contradict each other or the network"
+    )]
     NotConverged {
         /// Steps done.
         iterations: usize,

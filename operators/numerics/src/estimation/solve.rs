@@ -116,8 +116,6 @@ impl Iterate {
             let left = if kept { last.0 * (last.0 / before).max(SHARE) / LEFT } else { last.0 };
             nothing_left = left < options.tolerance && (self.settled || !late);
             self.keeps = if kept { last.0 < SLOW * before && last.0 < SLOWER * earlier } else { last.0 < NEAR };
-            // A first step with a matrix of old has none before it to be judged by.
-            self.keeps |= kept && before == f64::INFINITY && last.0 < SETTLED;
             self.settled |= last.0 < SETTLED;
         }
         Ok(())

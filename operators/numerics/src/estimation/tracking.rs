@@ -3,7 +3,7 @@
 //! The right side of each step is that of the present state, measurements and weights, so the estimate is the one a solve from
 //! scratch arrives at, within the tolerance; the matrix decides how many steps that takes. It is taken anew (the refresh rule)
 //! when the network, what is measured of it or what injects nothing changes, or a weight by more than a factor of four; after so many
-//! scans; and within a scan when a step is not below a fifth of the one before. All of it follows from the inputs and counts. What is kept is a value
+//! scans; and within a scan when a step is not below half of the one before, or a tenth of that before it. All of it follows from the inputs and counts. What is kept is a value
 //! ([`TrackerState`]); a tracker made of it goes on with the same bits.
 
 use super::model::{Model, Point};
