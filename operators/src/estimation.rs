@@ -19,7 +19,6 @@ use std::sync::Arc;
 use gridflow_inputs::ids::{BusId, IslandId};
 use gridflow_inputs::input::{Quantity, Region};
 use gridflow_inputs::units::{MAX_MAGNITUDE, to_fixed};
-use gridflow_numerics::admittance::branch_flows;
 use gridflow_numerics::case::{Case, CaseBus, MeasurementKind};
 use gridflow_numerics::estimation::{self as numerics, EstimationError, Options, Tracker, TrackerState};
 
@@ -121,15 +120,19 @@ impl EstimationState {
     /// Takes note of a changed network: where something else is connected than was, and what is new in the island.
     fn connect(&mut self, grid: &Grid, changed_ms: i64) {
         let now: BTreeMap<BusId, u64> = grid.signatures().collect();
+        // What has been a bus of its own is no longer a part of another.
+        self.nodes.retain(|node, _| !self.attached.contains_key(node));
         let Since { connected_ms, came_ms } = &mut self.since;
         connected_ms.retain(|bus, _| now.contains_key(bus));
         came_ms.retain(|bus, _| now.contains_key(bus));
         for (bus, signature) in now.iter().filter(|_| !self.attached.is_empty()) {
-            match self.attached.get(bus) {
-                None => drop(came_ms.insert(*bus, changed_ms)),
-                Some(before) if before != signature => drop(connected_ms.insert(*bus, changed_ms)),
-                Some(_) => {}
-            }
+            let since = match self.attached.get(bus) {
+                None if self.nodes.get(bus).is_some_and(|into| self.attached.contains_key(into)) => &mut *connected_ms,
+                None => &mut *came_ms,
+                Some(before) if before != signature => &mut *connected_ms,
+                Some(_) => continue,
+            };
+            since.insert(*bus, changed_ms);
         }
         self.attached = now;
         self.nodes.extend(grid.case.nodes.merged().iter().map(|row| (row.bus, row.into)));
@@ -247,7 +250,7 @@ fn scan(island: IslandId, moment: Moment, rows: &[GridRow], grid: &mut Grid, sta
         Vec::new()
     } else {
         let kinds = gathered.kept_out.iter().map(|(_, row)| row.kind);
-        readings(&grid.case, &grid.admittance, kinds, &solved.v, &solved.va)
+        numerics::readings(&grid.case, kinds, &solved.v, &solved.va)
     };
     state.suspects.judge(&gathered.kept_out, &estimated);
     let suspects = state.suspects.rows(island).into_iter().map(|row| EstimationRow::Row(row.into()));
@@ -359,35 +362,6 @@ fn tell(island: IslandId, moment: Moment, grid: &Grid, gathered: &Gathered, solv
         answer.push(EstimationRow::Observable(island));
     }
     Ok((answer, open))
-}
-
-/// What measurements of these kinds read at a state, per unit and radians.
-fn readings(
-    case: &Case,
-    admittance: &gridflow_numerics::admittance::Admittance,
-    kinds: impl Iterator<Item = MeasurementKind>,
-    v: &[f64],
-    va: &[f64],
-) -> Vec<f64> {
-    use MeasurementKind as Kind;
-    let (p, q) = admittance.injections(v, va);
-    let flows = branch_flows(case, v, va);
-    let current = |p: f64, q: f64, bus: usize| (p * p + q * q).sqrt() / v[bus];
-    let read = |kind| match kind {
-        Kind::VoltageMagnitude(bus) => v[bus],
-        Kind::VoltageAngle(bus) => va[bus],
-        Kind::ActiveInjection(bus) => p[bus],
-        Kind::ReactiveInjection(bus) => q[bus],
-        Kind::ActiveFlowFrom(branch) => flows[branch].p_from,
-        Kind::ActiveFlowTo(branch) => flows[branch].p_to,
-        Kind::ReactiveFlowFrom(branch) => flows[branch].q_from,
-        Kind::ReactiveFlowTo(branch) => flows[branch].q_to,
-        Kind::CurrentMagnitudeFrom(branch) => current(flows[branch].p_from, flows[branch].q_from, case.branches[branch].from),
-        Kind::CurrentMagnitudeTo(branch) => current(flows[branch].p_to, flows[branch].q_to, case.branches[branch].to),
-        // No sensor reads the parts of a current.
-        Kind::CurrentRealFrom(_) | Kind::CurrentRealTo(_) | Kind::CurrentImaginaryFrom(_) | Kind::CurrentImaginaryTo(_) => f64::NAN,
-    };
-    kinds.map(read).collect()
 }
 
 /// The estimator, for the generic solver.

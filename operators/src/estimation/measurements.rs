@@ -239,24 +239,6 @@ fn came(grid: &Grid, rows: &[GridRow], moment: Moment, since: &Since) -> Vec<i64
     came
 }
 
-/// The buses a measurement is at: one, or both ends of a branch.
-fn places(grid: &Grid, kind: MeasurementKind) -> [usize; 2] {
-    use MeasurementKind as Kind;
-    match kind {
-        Kind::VoltageMagnitude(bus) | Kind::VoltageAngle(bus) | Kind::ActiveInjection(bus) | Kind::ReactiveInjection(bus) => [bus, bus],
-        Kind::ActiveFlowFrom(branch)
-        | Kind::ActiveFlowTo(branch)
-        | Kind::ReactiveFlowFrom(branch)
-        | Kind::ReactiveFlowTo(branch)
-        | Kind::CurrentMagnitudeFrom(branch)
-        | Kind::CurrentMagnitudeTo(branch)
-        | Kind::CurrentRealFrom(branch)
-        | Kind::CurrentRealTo(branch)
-        | Kind::CurrentImaginaryFrom(branch)
-        | Kind::CurrentImaginaryTo(branch) => [grid.case.branches[branch].from, grid.case.branches[branch].to],
-    }
-}
-
 /// Measurements of an island's rows, by sensor; then of what is metered at buses, by bus. `angles`: of each bus, about; `kept_out`: what
 /// does not take part.
 pub(super) fn gather<'a>(
@@ -302,7 +284,7 @@ pub(super) fn gather<'a>(
         }
         let sigma = reading.sensor.sigma.saturating_mul(age.factor);
         let Some(row) = grid.case.measurement(&reading.sensor, reading.value, sigma) else { continue };
-        if places(grid, row.kind).iter().any(|bus| reading.event_ms < came[*bus]) {
+        if row.kind.buses(&grid.case).iter().any(|bus| reading.event_ms < came[*bus]) {
             continue;
         }
         if quantity == Quantity::VoltageAngle {

@@ -234,6 +234,41 @@ fn meters_of_all_that_is_connected_and_currents_make_an_estimate() {
 }
 
 #[test]
+fn a_node_that_becomes_a_bus_of_its_own_was_in_the_island_and_one_that_was_away_comes() {
+    let mut network = gridflow_inputs::matpower::read("ieee14.m", gridflow_inputs::matpower::IEEE14).expect("it is whole").network;
+    let (node, bus) = (BusId(15), BusId(14));
+    let twin = network.buses.iter().find(|row| row.id == bus).cloned().expect("it is there");
+    network.buses.push(gridflow_inputs::network::Bus { id: node, ..twin });
+    network.branches.iter_mut().filter(|row| (row.from, row.to) == (BusId(9), bus)).for_each(|row| row.to = node);
+    let coupler = gridflow_inputs::network::NodeSwitch {
+        id: gridflow_inputs::ids::SwitchId(900),
+        valid_from_ms: 0,
+        name: "coupler".to_owned(),
+        kind: gridflow_inputs::network::SwitchKind::Breaker,
+        from: bus,
+        to: node,
+        normally_closed: true,
+    };
+    let grid = |network: Network| {
+        let rows: Vec<GridRow> = network.into_rows().into_iter().map(|row| GridRow::Element(Arc::new(row))).collect();
+        Grid::new(&rows, BusId(1), MilliVoltAmperes::from_mva(100.0).expect("it is a power")).expect("it is a case")
+    };
+    let joined = grid(Network { node_switches: vec![coupler], ..network.clone() });
+    let parted = grid(network.clone());
+    network.buses.retain(|row| row.id != node);
+    network.branches.retain(|row| row.to != node);
+    let away = grid(network);
+
+    let mut state = EstimationState::default();
+    state.connect(&joined, 10);
+    state.connect(&parted, 20);
+    assert!(state.since.came_ms.is_empty() && state.since.connected_ms.get(&node) == Some(&20), "{:?}", state.since);
+    state.connect(&away, 30);
+    state.connect(&parted, 40);
+    assert_eq!(state.since.came_ms.get(&node), Some(&40));
+}
+
+#[test]
 fn a_first_estimate_waits_for_sensors_that_have_not_had_the_time_to_report() {
     let mut lab = Lab::new();
     [Quantity::VoltageMagnitude, Quantity::ActiveInjection, Quantity::ReactiveInjection]

@@ -72,6 +72,18 @@ pub(crate) enum Place {
 }
 
 impl MeasurementKind {
+    /// The bus it is at, twice, or both ends of the branch.
+    ///
+    /// # Panics
+    /// When the place is not one of the case.
+    #[must_use]
+    pub fn buses(self, case: &Case) -> [usize; 2] {
+        match self.place() {
+            Place::Bus(bus, _) => [bus; 2],
+            Place::End(branch, ..) => [case.branches[branch].from, case.branches[branch].to],
+        }
+    }
+
     /// Where it is measured, and what there.
     pub(crate) fn place(self) -> Place {
         match self {

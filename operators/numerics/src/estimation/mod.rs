@@ -44,9 +44,10 @@ pub use plan::Cache;
 pub use residuals::{Residuals, critical, normalize};
 pub use tracking::{Frozen, Tracker, TrackerState};
 
-use crate::case::{Case, CaseMeasurement, Place};
+use crate::case::{Case, CaseMeasurement, MeasurementKind, Place};
 use crate::statistics::chi_squared_quantile;
 use gridflow_inputs::ids::{BusId, SensorId};
+use model::{Model, Point};
 use plan::Plan;
 use solve::{Iterate, Job};
 use system::{Given, System, residual};
@@ -210,6 +211,17 @@ pub fn unobservable(
     check(case, reference, measurements, options)?;
     let kinds = measurements.iter().map(|measurement| measurement.kind);
     Ok(cache.plan(case, reference, kinds, &options.zero_injections).1.unobservable.clone())
+}
+
+/// What measurements of these kinds read at a state, per unit and radians.
+///
+/// # Panics
+/// When a place is not one of the case, or there is not a voltage for each bus.
+#[must_use]
+pub fn readings(case: &Case, kinds: impl Iterator<Item = MeasurementKind>, v: &[f64], va: &[f64]) -> Vec<f64> {
+    let (model, at) = (Model::new(case, Vec::new()), Point::new(v.to_vec(), va.to_vec()));
+    let mut derivatives = Vec::new();
+    kinds.map(|kind| model.row(kind, &at, &mut derivatives)).collect()
 }
 
 fn inverse_variance(measurement: &CaseMeasurement) -> f64 {

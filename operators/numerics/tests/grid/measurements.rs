@@ -69,19 +69,9 @@ pub(crate) fn measured(kinds: &[Kind], values: &[f64], mut noise: impl FnMut() -
 
 /// Buses a measurement touches, of an injection the one it is at.
 pub(crate) fn buses_of(case: &Case, kind: Kind) -> Vec<usize> {
-    match kind {
-        Kind::VoltageMagnitude(bus) | Kind::VoltageAngle(bus) | Kind::ActiveInjection(bus) | Kind::ReactiveInjection(bus) => vec![bus],
-        Kind::ActiveFlowFrom(branch)
-        | Kind::ActiveFlowTo(branch)
-        | Kind::ReactiveFlowFrom(branch)
-        | Kind::ReactiveFlowTo(branch)
-        | Kind::CurrentMagnitudeFrom(branch)
-        | Kind::CurrentMagnitudeTo(branch)
-        | Kind::CurrentRealFrom(branch)
-        | Kind::CurrentRealTo(branch)
-        | Kind::CurrentImaginaryFrom(branch)
-        | Kind::CurrentImaginaryTo(branch) => vec![case.branches[branch].from, case.branches[branch].to],
-    }
+    let mut buses = kind.buses(case).to_vec();
+    buses.dedup();
+    buses
 }
 
 pub(crate) fn reference(case: &Case) -> usize {
