@@ -68,6 +68,23 @@ fn all_kinds_are_read_in_customary_units() {
 }
 
 #[test]
+fn a_table_of_another_name_is_told() {
+    let dir = tables(&[("bus", BUS), ("loads", "id,bus,load_p_mw\n1,2,12.5\n")]);
+    let file = read(dir.path()).unwrap();
+    assert!(file.warnings.iter().any(|warning| warning == "loads.csv is no table of a network and is passed over"), "{:?}", file.warnings);
+    assert!(read(tables(&[("bus", BUS)]).path()).unwrap().warnings.iter().all(|warning| !warning.contains("passed over")));
+}
+
+#[test]
+fn what_is_stated_of_a_winding_holds() {
+    let tapped = THREE.replacen("name", "tap_mv,name", 1).replacen('\n', "\n1.05,", 1);
+    let dir = tables(&[("bus", BUS), ("three_winding", &tapped), ("transformer", "branch,tap_min,tap_max,tap_step\n8,0.9,1.1,0.01\n")]);
+    let file = read(dir.path()).unwrap();
+    let of_winding: Vec<_> = file.network.transformers.iter().filter(|row| row.branch.0 == 8).collect();
+    assert!(matches!(of_winding[..], [row] if row.tap_max.get() == 1.1), "{of_winding:?}");
+}
+
+#[test]
 fn what_is_wrong_is_named_by_file_line_and_column() {
     let branch = |row: &str| refused(&[("bus", BUS), ("branch", &format!("id,from,to,r_pu,x_pu\n{row}\n"))]);
     assert_eq!(branch("1,1,4,0,0.1"), "branch.csv, line 2, column to: there is no bus 4");
@@ -114,6 +131,11 @@ fn a_published_example_of_a_star_comes_out() {
         assert!((arm.x_pu.get() - x).abs() < 1e-15 && arm.r_pu.get() == 0.0 && arm.to == middle.id);
     }
     assert_eq!((middle.base_voltage, middle.zone), (hv.base_voltage, hv.zone));
+    // Nameplates that leave nothing for the middle winding, exactly and but for rounding: no arm joins two voltages.
+    for pairs in [[12.0, 20.0, 8.0], [10.0, 15.0, 5.0]] {
+        let (_, arms) = star(&nameplate(pairs.map(|z| pair(z, 100.0))), &hv, 100.0).unwrap();
+        assert!(arms.iter().all(|arm| arm.x_pu.get().abs() >= 1e-6), "{arms:?}");
+    }
     for wrong in [pair(0.0, 10.0), pair(-1.0, 10.0), pair(8.0, 0.0), Pair { r_percent: 9.0, ..pair(8.0, 10.0) }, pair(f64::NAN, 10.0)] {
         assert_eq!(star(&nameplate([pair(7.0, 15.0), pair(9.0, 15.0), wrong]), &hv, 15.0), Err(StarError::Pair("mv-lv")));
     }
