@@ -2,8 +2,7 @@
 
 use crate::measurements::{all_kinds, buses_of, flat, measured, readings, reference, truth};
 use crate::support::{Noise, published};
-use gridflow_inputs::ids::SensorId;
-use gridflow_numerics::case::{Case, CaseMeasurement, MeasurementKind as Kind};
+use gridflow_numerics::case::MeasurementKind as Kind;
 use gridflow_numerics::{estimation, power_flow};
 use std::time::Duration;
 
@@ -70,56 +69,5 @@ fn timing() {
                 }
             }
         }
-    }
-}
-
-/// Scans of one network, seconds apart, as `benches/peers/estimation.py` makes them: angles up to 1 % wider, voltages moved by
-/// 0.1 %, normal errors, accuracies of what flows.
-fn scans(case: &Case, count: usize) -> Vec<Vec<CaseMeasurement>> {
-    let truth = truth(case);
-    let mut kinds = all_kinds(case);
-    kinds.retain(|kind| !matches!(kind, Kind::ActiveFlowTo(branch) | Kind::ReactiveFlowTo(branch) if branch % 3 != 0));
-    let scan = |scan: usize| {
-        let mut noise = Noise(scan as u64);
-        let (wider, higher) = (1.0 + 0.01 * libm::sin(1.7 * scan as f64), 1.0 + 0.001 * libm::cos(1.1 * scan as f64));
-        let origin = truth.va[reference(case)];
-        let v = Vec::from_iter(truth.v.iter().map(|v| v * higher));
-        let va = Vec::from_iter(truth.va.iter().map(|va| origin + (va - origin) * wider));
-        let reading = |(index, (kind, value)): (usize, (&Kind, f64))| {
-            let sigma = match kind {
-                Kind::VoltageMagnitude(_) => 0.004,
-                Kind::ActiveInjection(_) | Kind::ReactiveInjection(_) => (0.02 * value.abs()).max(0.01),
-                _ => (0.01 * value.abs()).max(0.01),
-            };
-            CaseMeasurement { sensor: SensorId(index as u32), kind: *kind, value: value + sigma * noise.normal(), sigma }
-        };
-        kinds.iter().zip(readings(case, &kinds, &v, &va)).enumerate().map(reading).collect()
-    };
-    (0..count).map(scan).collect()
-}
-
-#[test]
-#[ignore = "prints timings; meaningful in release only"]
-#[allow(clippy::print_stdout)] // its purpose
-fn timing_of_tracking() {
-    for name in ["case1354pegase", "case9241pegase"] {
-        let Some(case) = published(name) else { return };
-        let scans = scans(&case, 10);
-        let options = flat(&case);
-        let mut tracker = estimation::Tracker::default();
-        for scan in &scans {
-            let (taken, _, found) = time(1, || tracker.scan(&case, reference(&case), scan, &options).expect("it converges"));
-            println!("{name}: {taken:.2} ms, {} steps, J {:.6}", found.iterations, found.objective);
-        }
-        let mut least = f64::INFINITY;
-        for _ in 0..20 {
-            let (taken, _, _) = time(1, || {
-                for scan in &scans {
-                    tracker.scan(&case, reference(&case), scan, &options).expect("it converges");
-                }
-            });
-            least = least.min(taken / scans.len() as f64);
-        }
-        println!("{name}: {least:.2} ms a scan");
     }
 }
