@@ -29,6 +29,8 @@ pub(super) struct Model {
     pub(super) branches: Vec<([End; 2], [usize; 2])>,
     /// Pairs of buses joined by a branch (the lower first, as row) and each bus with itself.
     pub(super) pairs: Pattern,
+    /// The order of elimination that reduces the fill of `pairs`.
+    pub(super) order: Vec<usize>,
     /// Slot in `pairs` of each bus, of each branch, of each place of the admittance matrix.
     pub(super) of_bus: Vec<usize>,
     pub(super) of_branch: Vec<usize>,
@@ -106,7 +108,8 @@ impl Model {
         let of_admittance = slots.split_off(n + branches.len());
         let of_branch = slots.split_off(n);
         let shunts = case.buses.iter().map(|bus| [bus.g, bus.b]).collect();
-        Self { key, admittance, shunts, branches, pairs, of_bus: slots, of_branch, of_admittance }
+        let order = pairs.fill_reducing_order();
+        Self { key, admittance, shunts, branches, pairs, order, of_bus: slots, of_branch, of_admittance }
     }
 
     pub(super) fn buses(&self) -> usize {
@@ -253,6 +256,11 @@ pub(super) struct Rows {
 }
 
 impl Rows {
+    /// Number of measurements.
+    pub(super) fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
     /// States and derivatives of a measurement.
     pub(super) fn row(&self, index: usize) -> (&[usize], &[f64]) {
         let range = self.starts[index]..self.starts[index + 1];
@@ -265,6 +273,6 @@ impl Rows {
             let (states, derivatives) = self.row(index);
             states.iter().zip(derivatives).filter(|(state, _)| !held[**state]).map(|(_, value)| value * value).sum()
         };
-        (0..self.starts.len() - 1).map(square).collect()
+        (0..self.len()).map(square).collect()
     }
 }

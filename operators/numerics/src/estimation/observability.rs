@@ -40,12 +40,13 @@ pub(super) fn analyze(model: &Model, reference: usize, kinds: &[MeasurementKind]
     // measurements of angles and phasors, which have another, take no part: whichever leaves less open.
     let mut reference_held = !kinds.iter().any(|kind| is_absolute(*kind));
     held[origin] = reference_held;
-    let mut open = undetermined(rows, &held, &used);
+    let order = gain_order(model.buses(), rows);
+    let mut open = undetermined(rows, &held, &used, &order);
     if open.contains(&origin) {
         let without_angles = Vec::from_iter(kinds.iter().map(|kind| !is_absolute(*kind)));
         let mut with_origin = held.clone();
         with_origin[origin] = true;
-        let otherwise = undetermined(rows, &with_origin, &without_angles);
+        let otherwise = undetermined(rows, &with_origin, &without_angles, &order);
         if count_buses(&otherwise) < count_buses(&open) {
             (reference_held, held, used, open) = (true, with_origin, without_angles, otherwise);
         }
@@ -60,7 +61,7 @@ pub(super) fn analyze(model: &Model, reference: usize, kinds: &[MeasurementKind]
             let blocks = |state: &usize| held[*state] && !(*state == origin && reference_held);
             *used = *used && !rows.row(index).0.iter().any(blocks);
         }
-        open = undetermined(rows, &held, &used);
+        open = undetermined(rows, &held, &used, &order);
     }
     Observability { unobservable, held, reference_held, used }
 }
@@ -77,9 +78,9 @@ fn count_buses(states: &[usize]) -> usize {
 }
 
 /// States that are not held and not determined by the rows in use, ascending.
-pub(super) fn undetermined(rows: &Rows, held: &[bool], used: &[bool]) -> Vec<usize> {
+fn undetermined(rows: &Rows, held: &[bool], used: &[bool], order: &[usize]) -> Vec<usize> {
     let free = Vec::from_iter((0..held.len()).filter(|state| !held[*state]));
-    let (space, _) = null_space(rows, held, used);
+    let (space, _) = null_space(rows, held, used, order);
     let mut open = vec![false; free.len()];
     if space.dimension() > 0 {
         for combination in 0..COMBINATIONS {
@@ -93,8 +94,8 @@ pub(super) fn undetermined(rows: &Rows, held: &[bool], used: &[bool]) -> Vec<usi
 }
 
 /// The null space of the rows in use on the states that are not held, numbered among these, and what to divide its entries by for
-/// their own units.
-pub(super) fn null_space(rows: &Rows, held: &[bool], used: &[bool]) -> (NullSpace, Vec<f64>) {
+/// their own units. States are eliminated in an order of [`gain_order`].
+pub(super) fn null_space(rows: &Rows, held: &[bool], used: &[bool], order: &[usize]) -> (NullSpace, Vec<f64>) {
     let mut unknown = vec![HELD; held.len()];
     let mut unknowns = 0;
     for (state, _) in held.iter().enumerate().filter(|(_, held)| !**held) {
@@ -117,20 +118,31 @@ pub(super) fn null_space(rows: &Rows, held: &[bool], used: &[bool]) -> (NullSpac
     for (_, unknown, value) in &mut entries {
         *value /= scales[*unknown];
     }
-    let order = gain_order(unknowns, &entries);
+    let order = Vec::from_iter(order.iter().map(|state| unknown[*state]).filter(|unknown| *unknown != HELD));
     (NullSpace::new(&Matrix::from_triplets(used.len(), unknowns, &entries), &order), scales)
 }
 
-/// An order of the unknowns that reduces the fill of HᵀH.
-fn gain_order(unknowns: usize, entries: &[(usize, usize, f64)]) -> Vec<usize> {
-    let mut places = Vec::from_iter((0..unknowns).map(|k| (k, k)));
-    for row in entries.chunk_by(|a, b| a.0 == b.0) {
-        for (k, a) in row.iter().enumerate() {
-            places.extend(row[..k].iter().map(|b| (a.1.min(b.1), a.1.max(b.1))));
+/// An order of all states that reduces the fill of HᵀH: by bus, of which a row sees both states or, at its own, one.
+pub(super) fn gain_order(buses: usize, rows: &Rows) -> Vec<usize> {
+    let mut places = Vec::from_iter((0..buses).map(|bus| (bus, bus)));
+    let (mut seen, mut before) = (Vec::new(), Vec::new());
+    for index in 0..rows.len() {
+        let (states, derivatives) = rows.row(index);
+        seen.clear();
+        seen.extend(states.iter().zip(derivatives).filter(|(_, value)| **value != 0.0).map(|(state, _)| state / 2));
+        seen.sort_unstable();
+        seen.dedup();
+        // Active and reactive power of a place follow each other, and see the same buses.
+        if seen == before {
+            continue;
+        }
+        before.clone_from(&seen);
+        for (k, a) in seen.iter().enumerate() {
+            places.extend(seen[..k].iter().map(|b| (*b, *a)));
         }
     }
-    let (pattern, _) = Pattern::from_places(unknowns, unknowns, &places);
-    pattern.fill_reducing_order()
+    let (pattern, _) = Pattern::from_places(buses, buses, &places);
+    pattern.fill_reducing_order().into_iter().flat_map(|bus| [2 * bus, 2 * bus + 1]).collect()
 }
 
 /// Numbers from 1 to 2 that stand in no relation to each other (the finaliser of splitmix64).

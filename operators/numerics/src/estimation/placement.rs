@@ -1,7 +1,7 @@
 //! Measurements that would restore observability: as many as the null space of H has dimensions, each of which takes one away.
 
 use super::model::Model;
-use super::observability::{is_absolute, null_space};
+use super::observability::{gain_order, is_absolute, null_space};
 use super::plan::Plan;
 use super::{Cache, EstimationError, Options, check};
 use crate::case::{Case, CaseMeasurement, MeasurementKind as Kind};
@@ -50,7 +50,8 @@ fn choose(model: &Model, plan: &Plan, reference: usize, idle: &[usize], chosen: 
     let used = Vec::from_iter(kinds.iter().map(|kind| !plan.reference_held || !is_absolute(*kind)));
     let mut held = vec![false; plan.free.len()];
     held[2 * reference] = plan.reference_held;
-    let (space, scales) = null_space(&model.flat_rows(&kinds), &held, &used);
+    let known = model.flat_rows(&kinds);
+    let (space, scales) = null_space(&known, &held, &used, &gain_order(model.buses(), &known));
     let mut open = vec![false; model.buses()];
     plan.unobservable.iter().for_each(|bus| open[*bus] = true);
     let at_open = |branch: &usize| model.branches[*branch].1.iter().any(|bus| open[*bus]);

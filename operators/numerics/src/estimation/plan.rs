@@ -8,36 +8,65 @@ use super::system::{Given, Sites, System};
 use crate::case::{Case, MeasurementKind};
 use crate::sparse::{Block4, BlockLdlt, WIDTH};
 
-/// Orders tried for a matrix that loses pivots.
-const ORDERS: usize = 5;
+/// Orders tried for a matrix that loses pivots: what is lost is postponed by one generation of the elimination tree, then by four, by
+/// sixteen and so on, further than any tree is high.
+const ORDERS: u32 = 7;
 
-/// A factor of a system, and the buses it keeps to the end of its order.
+/// How long a factor looks for an order in which no pivot is lost.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// How much larger than in the order that reduces fill it may become.
+    grown: usize,
+    /// Share of the pivots lost in one order that may be lost in the next.
+    left: f64,
+}
+
+/// For a matrix that should be regular.
+const PATIENT: Patience = Patience { grown: 16, left: 1.0 };
+/// To see whether one is: what goes on losing pivots is likely singular, and eliminating H tells that for sure and for less.
+const CURIOUS: Patience = Patience { grown: 2, left: 0.75 };
+
+/// A factor of a system, in the order that reduces its fill or in one that it needs.
 #[derive(Clone, Debug)]
 pub(super) struct Factor {
     pub(super) ldlt: BlockLdlt,
-    pub(super) last: Vec<usize>,
+    /// Empty where it is the one that reduces fill.
+    pub(super) order: Vec<usize>,
 }
 
 impl Factor {
-    pub(super) fn new(model: &Model, last: Vec<usize>) -> Self {
-        Self { ldlt: BlockLdlt::analyze(&model.pairs, &last), last }
+    /// In an order of the model's buses; when that is empty, in the one that reduces fill.
+    pub(super) fn new(model: &Model, order: Vec<usize>) -> Self {
+        let taken = if order.is_empty() { &model.order } else { &order };
+        Self { ldlt: BlockLdlt::analyze(&model.pairs, taken.clone()), order }
     }
 
-    /// Factors the matrix; buses that lose their pivot are kept to the end of the order, where it stands if the matrix is regular.
+    /// Factors the matrix; buses that lose their pivot are postponed until they stand, as they do if the matrix is regular.
     ///
     /// # Errors
-    /// The first bus that has none there either.
+    /// A bus that does not.
     pub(super) fn take(&mut self, model: &Model, blocks: &[Block4]) -> Result<(), usize> {
+        self.attempt(model, blocks, PATIENT)
+    }
+
+    fn attempt(&mut self, model: &Model, blocks: &[Block4], patience: Patience) -> Result<(), usize> {
+        let most = patience.grown * (self.ldlt.fill() + self.ldlt.size());
         let mut lost = self.ldlt.factor(blocks);
-        for _ in 1..ORDERS {
-            if lost.iter().all(|bus| self.last.contains(bus)) {
+        for attempt in 0..ORDERS {
+            let order = self.ldlt.postponed(&lost, 1 << (2 * attempt));
+            if order == self.ldlt.order() {
                 break;
             }
-            self.last.extend(lost);
-            self.last.sort_unstable();
-            self.last.dedup();
-            self.ldlt = BlockLdlt::analyze(&model.pairs, &self.last);
+            let next = BlockLdlt::analyze(&model.pairs, order.clone());
+            if next.fill() > most {
+                break;
+            }
+            (self.ldlt, self.order) = (next, order);
+            let before = lost.len();
             lost = self.ldlt.factor(blocks);
+            if lost.len() as f64 > patience.left * before as f64 {
+                break;
+            }
         }
         lost.first().map_or(Ok(()), |bus| Err(*bus))
     }
@@ -71,8 +100,8 @@ pub(super) struct Plan {
     pub(super) used: Vec<bool>,
     /// By bus: whether it is held to inject nothing.
     pub(super) idle: Vec<bool>,
-    /// Buses that come last in the order of elimination.
-    pub(super) last: Vec<usize>,
+    /// Order of elimination; empty where it is the one that reduces fill.
+    pub(super) order: Vec<usize>,
     /// Reciprocal squared length of each measurement's row at the flat state; 0 where the row is empty.
     pub(super) flat_weights: Vec<f64>,
 }
@@ -108,7 +137,7 @@ impl Plan {
             reference_held,
             used: vec![true; kinds.len()],
             idle,
-            last: Vec::new(),
+            order: Vec::new(),
             flat_weights: squares[..kinds.len()].iter().map(|square| if *square > 0.0 { 1.0 / square } else { 0.0 }).collect(),
             sites,
             kinds,
@@ -116,15 +145,15 @@ impl Plan {
         let mut work = Work { factor: Factor::new(model, Vec::new()), system: System::default(), critical: None };
         // Redundant in number at least, or nothing is determined and the cheap way is none.
         let enough = all.len() + usize::from(reference_held) >= 2 * n;
-        let regular = enough && plan.factor_flat(model, &mut work).is_ok() && work.factor.magnifies() < MAGNIFIED;
+        let regular = enough && plan.factor_flat(model, &mut work, CURIOUS).is_ok() && work.factor.magnifies() < MAGNIFIED;
         if !regular {
             let found = observability::analyze(model, reference, &all, &rows);
             plan.hold(found);
             work.factor = Factor::new(model, Vec::new());
             // What is lost here may be regular at the state; the estimate tells.
-            let _ = plan.factor_flat(model, &mut work);
+            let _ = plan.factor_flat(model, &mut work, PATIENT);
         }
-        plan.last = work.factor.last.clone();
+        plan.order = work.factor.order.clone();
         (plan, work)
     }
 
@@ -138,13 +167,21 @@ impl Plan {
     }
 
     /// Factors the system at the flat state with rows of unit length.
-    pub(super) fn factor_flat(&self, model: &Model, work: &mut Work) -> Result<(), usize> {
+    fn factor_flat(&self, model: &Model, work: &mut Work, patience: Patience) -> Result<(), usize> {
         let flat = Point::flat(model.buses());
         let weights = Vec::from_iter(self.flat_weights.iter().zip(&self.used).map(|(weight, used)| if *used { *weight } else { 0.0 }));
         let values = vec![0.0; self.kinds.len()];
         let given = Given { model, sites: &self.sites, values: &values, weights: &weights, free: &self.free, idle: &self.idle };
         work.system.take(&given, &flat, &vec![[0.0; 2]; model.buses()], true);
-        work.factor.take(model, &work.system.blocks)
+        work.factor.attempt(model, &work.system.blocks, patience)
+    }
+
+    /// Factors the system at the flat state with rows of unit length.
+    ///
+    /// # Errors
+    /// A bus at which it is singular.
+    pub(super) fn retake_flat(&self, model: &Model, work: &mut Work) -> Result<(), usize> {
+        self.factor_flat(model, work, PATIENT)
     }
 
     /// Whether it is that of these measurements.
@@ -228,8 +265,8 @@ impl Cache {
             }
         };
         // A state may have needed another order; the next answer must not depend on it.
-        if work.factor.last != plan.last {
-            work.factor = Factor::new(model, plan.last.clone());
+        if work.factor.order != plan.order {
+            work.factor = Factor::new(model, plan.order.clone());
         }
         let (plan, work) = self.plan.insert((plan, work));
         (model, plan, work)

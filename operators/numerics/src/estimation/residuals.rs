@@ -147,7 +147,7 @@ pub fn critical(
 fn critical_of(model: &Model, plan: &Plan, work: &mut Work) -> Result<Vec<usize>, usize> {
     /// Below this share of redundancy, with rows of unit length at the flat state, there is none.
     const NONE: f64 = 1e-7;
-    plan.factor_flat(model, work)?;
+    plan.retake_flat(model, work)?;
     let weights = Vec::from_iter(plan.flat_weights.iter().zip(&plan.used).map(|(weight, used)| if *used { *weight } else { 0.0 }));
     let values = vec![0.0; weights.len()];
     let given = Given { model, sites: &plan.sites, values: &values, weights: &weights, free: &plan.free, idle: &plan.idle };

@@ -37,8 +37,8 @@ pub struct Frozen {
     pub free: Vec<f64>,
     /// By bus: whether it was held to inject nothing.
     pub idle: Vec<bool>,
-    /// Buses at the end of its order of elimination.
-    pub last: Vec<usize>,
+    /// Its order of elimination; empty where it is the one that reduces fill.
+    pub order: Vec<usize>,
     /// Scans it has served.
     pub scans: u64,
 }
@@ -149,14 +149,14 @@ impl Tracker {
         };
         iterate.keeps = kept.is_some();
         iterate.settled = warm;
-        let mut factor = kept.unwrap_or_else(|| Factor::new(model, plan.last.clone()));
+        let mut factor = kept.unwrap_or_else(|| Factor::new(model, plan.order.clone()));
         let job = Job { case, model, options, values: &values, weights: &weights };
         iterate.converge(&job, plan, &mut factor, &mut work.system)?;
         match (iterate.taken.take(), frozen.as_mut()) {
             (Some(Taken { v, va, weights: weighed }), _) => {
                 let (kinds, free, idle) = (plan.kinds.clone(), plan.free.clone(), plan.idle.clone());
                 let (network, weights) = (model.key.clone(), weighed.unwrap_or_else(|| weights.clone()));
-                frozen = Some(Frozen { network, kinds, weights, v, va, free, idle, last: factor.last.clone(), scans: 1 });
+                frozen = Some(Frozen { network, kinds, weights, v, va, free, idle, order: factor.order.clone(), scans: 1 });
             }
             (None, Some(frozen)) => frozen.scans += 1,
             (None, None) => {}
@@ -185,7 +185,7 @@ impl Frozen {
     fn factor(&self, model: &Model) -> Option<Factor> {
         let n = model.buses();
         let sound = self.v.len() == n && self.va.len() == n && self.idle.len() == n && self.free.len() == 2 * n;
-        if !sound || self.weights.len() != self.kinds.len() || self.last.iter().any(|bus| *bus >= n) {
+        if !sound || self.weights.len() != self.kinds.len() || !is_order(&self.order, n) {
             return None;
         }
         let sites = Sites::new(model, &self.kinds);
@@ -193,7 +193,14 @@ impl Frozen {
         let given = Given { model, sites: &sites, values: &values, weights: &self.weights, free: &self.free, idle: &self.idle };
         let mut system = System::default();
         system.take(&given, &Point::new(self.v.clone(), self.va.clone()), &vec![[0.0; 2]; n], true);
-        let mut factor = Factor::new(model, self.last.clone());
+        let mut factor = Factor::new(model, self.order.clone());
         factor.take(model, &system.blocks).is_ok().then_some(factor)
     }
+}
+
+/// Whether it is empty, or names each of so many buses once.
+fn is_order(order: &[usize], buses: usize) -> bool {
+    let mut sorted = order.to_vec();
+    sorted.sort_unstable();
+    sorted.is_empty() || sorted.into_iter().eq(0..buses)
 }

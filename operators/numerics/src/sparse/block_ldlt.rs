@@ -3,8 +3,9 @@
 //!
 //! Up-looking by block row, on an approximate-minimum-degree order of the blocks. D is block-diagonal; each of its blocks is
 //! inverted with complete pivoting, which is all the pivoting there is. A block that is lost in the rounding of the terms it is
-//! the difference of is told to the caller, who may [`BlockLdlt::analyze`] again with it at the end of the order: there it
-//! is met when everything that could give it a pivot has been eliminated. After T. Davis, "Direct Methods for Sparse Linear
+//! the difference of is told to the caller, who may [`BlockLdlt::analyze`] again with it [`BlockLdlt::postponed`]: a few steps up
+//! the elimination tree what could give it a pivot has been eliminated, and the factor hardly grows; put at the end of the order,
+//! thousands of such blocks would fill it. After T. Davis, "Direct Methods for Sparse Linear
 //! Systems"; a block order with pivots inside the blocks is also what power-grid-model does with its LU.
 
 use super::Pattern;
@@ -119,21 +120,15 @@ pub struct BlockLdlt {
 }
 
 impl BlockLdlt {
-    /// Symbolic analysis of a square pattern of blocks, of which those with row ≤ column are given and all diagonal ones are.
-    /// Blocks in `last` (ascending) are eliminated after all others.
+    /// Symbolic analysis of a square pattern of blocks, of which those with row ≤ column are given and all diagonal ones are, to be
+    /// eliminated in this order: [`Pattern::fill_reducing_order`], or that with some blocks [`Self::postponed`].
     ///
     /// # Panics
-    /// When the pattern is not square, holds a place below the diagonal or lacks one on it.
+    /// When the pattern is not square, holds a place below the diagonal or lacks one on it, or the order is none of its blocks.
     #[must_use]
-    pub fn analyze(pattern: &Pattern, last: &[usize]) -> Self {
+    pub fn analyze(pattern: &Pattern, order: Vec<usize>) -> Self {
         let n = pattern.columns();
-        let mut order = pattern.fill_reducing_order();
-        if !last.is_empty() {
-            let mut is_last = vec![false; n];
-            last.iter().for_each(|block| is_last[*block] = true);
-            let (first, end): (Vec<usize>, Vec<usize>) = order.iter().partition(|block| !is_last[**block]);
-            order = first.into_iter().chain(end).collect();
-        }
+        assert_eq!(order.len(), n, "an order names each block once");
         let mut position = vec![0; n];
         order.iter().enumerate().for_each(|(new, old)| position[*old] = new);
         let mut diagonal = vec![usize::MAX; n];
@@ -193,6 +188,30 @@ impl BlockLdlt {
     #[must_use]
     pub fn order(&self) -> &[usize] {
         &self.order
+    }
+
+    /// The order with these blocks after their ancestor in the elimination tree `steps` generations up, counting those that stay; where
+    /// there are not as many, after the last. An ancestor has all neighbours that elimination gives a block, so that L grows little.
+    ///
+    /// # Panics
+    /// When a block is none of the matrix.
+    #[must_use]
+    pub fn postponed(&self, blocks: &[usize], steps: usize) -> Vec<usize> {
+        let n = self.size();
+        let mut moves = vec![false; n];
+        blocks.iter().for_each(|block| moves[*block] = true);
+        let parent = |k: usize| self.lower_rows[self.lower_starts[k]..self.lower_starts[k + 1]].first().map(|row| *row as usize);
+        let mut places = Vec::with_capacity(n);
+        for (k, block) in self.order.iter().enumerate() {
+            let (mut place, mut left) = (k, if moves[*block] { steps } else { 0 });
+            while let Some(next) = parent(place).filter(|_| left > 0) {
+                left -= usize::from(!moves[self.order[next]]);
+                place = next;
+            }
+            places.push((place, moves[*block], k));
+        }
+        places.sort_unstable();
+        places.into_iter().map(|(_, _, k)| self.order[k]).collect()
     }
 
     /// Number of blocks of L below the diagonal.
