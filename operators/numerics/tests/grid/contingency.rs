@@ -235,6 +235,32 @@ fn ac_voltages_after_each_outage_are_those_of_a_case_without_the_branch() {
     }
 }
 
+// REQ: GRID-05
+#[test]
+fn an_outage_of_a_unit_on_the_base_factor_ends_where_the_full_method_does() {
+    for (name, step) in [("pglib_opf_case118_ieee", 1), ("case1354pegase", 3), ("case9241pegase", 60)] {
+        let Some(case) = published(name) else { return };
+        let tight = ac::Options { tolerance: 1e-10, ..ac::Options::default() };
+        let analysis = ac::Analysis::new(&case, tight.clone()).expect("the base case has a power flow");
+        let full = ac::Analysis::new(&case, ac::Options { frozen_iterations: 0, ..tight }).expect("the base case has a power flow");
+        let (mut largest, mut turned) = (0.0f64, 0);
+        for contingency in each_generator(&case).into_iter().step_by(step) {
+            let (found, voltages) = analysis.voltages(&contingency);
+            let (judge, expected) = full.voltages(&contingency);
+            assert_eq!((found.unsolved.is_some(), found.lost), (judge.unsolved.is_some(), judge.lost), "{name} {contingency:?}");
+            let (Some(voltages), Some(expected)) = (voltages, expected) else { continue };
+            let [Element::Generator(unit)] = contingency[..] else { unreachable!("one unit") };
+            let bus = case.generators[unit].bus;
+            turned += usize::from((expected.v[bus] - analysis.base().v[bus]).abs() > 1e-6);
+            let change = voltages.v.iter().zip(&expected.v).chain(voltages.va.iter().zip(&expected.va));
+            largest = change.fold(largest, |largest, (a, b)| largest.max((a - b).abs()));
+            assert!((found.max_loading - judge.max_loading).abs() < 1e-7 * (1.0 + judge.max_loading), "{name} {contingency:?}");
+        }
+        assert!(largest < 1e-8, "{name}: {largest:e} apart");
+        assert!(turned > 10, "{name}: at {turned} buses a magnitude changed");
+    }
+}
+
 #[test]
 fn how_contingencies_are_grouped_makes_no_difference() {
     let Some(case) = published("case1354pegase") else { return };

@@ -23,6 +23,8 @@ pub(super) struct Base {
     /// Voltages in rectangular form.
     pub(super) e: Vec<f64>,
     pub(super) f: Vec<f64>,
+    /// Lowest bus of each bus's component.
+    pub(super) component: Vec<usize>,
     /// What is left of each equation: schedule less injection.
     pub(super) left: Vec<f64>,
 }
@@ -64,7 +66,18 @@ impl Base {
             (v * cos, v * sin)
         });
         let (e, f) = rotated.unzip();
-        Ok(Self { admittance, ends: case.branches.iter().map(ends).collect(), factor, unknowns, p, q, e, f, left })
+        Ok(Self {
+            admittance,
+            ends: case.branches.iter().map(ends).collect(),
+            factor,
+            unknowns,
+            p,
+            q,
+            e,
+            f,
+            component: case.components(),
+            left,
+        })
     }
 
     /// Power leaving both ends of a branch, as (active, reactive), at rectangular voltages.

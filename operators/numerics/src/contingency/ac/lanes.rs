@@ -4,6 +4,7 @@
 //! takes its place.
 
 use super::base::{Base, NONE};
+use super::border::Border;
 use super::correction::Correction;
 use crate::case::Case;
 use crate::sparse::Lanes;
@@ -12,12 +13,19 @@ use crate::sparse::Lanes;
 const SMALL_ANGLE: f64 = 0.25;
 
 /// An outage in a lane.
+#[derive(Default)]
 pub(super) struct Outage {
     /// Branches that are out.
     pub(super) branches: Vec<usize>,
-    pub(super) correction: Correction,
-    /// What the units cover, times the share of each bus.
+    /// What that does to the Jacobian.
+    pub(super) correction: Option<Correction>,
+    /// The bus that lost what held its magnitude.
+    pub(super) border: Option<Border>,
+    /// What the units cover, times the share of each bus, in the component of this lowest bus.
     pub(super) covered: f64,
+    pub(super) component: usize,
+    /// A bus whose injection is another besides, and by how much: active, reactive.
+    pub(super) injected: Option<(usize, [f64; 2])>,
     /// Buses that are cut off.
     pub(super) dead: Vec<usize>,
     pub(super) iterations: usize,
@@ -30,12 +38,14 @@ pub(super) struct State {
     f: Vec<Lanes>,
     /// Right-hand sides, then steps.
     y: Vec<Lanes>,
+    /// What the equation of a border leaves open; 0 without one.
+    open: [f64; Lanes::COUNT],
 }
 
 impl State {
     pub(super) fn new(base: &Base) -> Self {
         let spread = |values: &[f64]| Vec::from_iter(values.iter().map(|value| Lanes([*value; Lanes::COUNT])));
-        Self { e: spread(&base.e), f: spread(&base.f), y: vec![Lanes::ZERO; base.left.len()] }
+        Self { e: spread(&base.e), f: spread(&base.f), y: vec![Lanes::ZERO; base.left.len()], open: [0.0; Lanes::COUNT] }
     }
 
     /// Puts the base case into a lane, with the equations an outage leaves open there.
@@ -61,15 +71,21 @@ impl State {
             }
         }
         if outage.covered != 0.0 {
-            for (own, share) in base.unknowns.iter().zip(shares) {
-                if *share != 0.0 && own[0] != NONE {
+            for ((own, share), component) in base.unknowns.iter().zip(shares).zip(&base.component) {
+                if *share != 0.0 && own[0] != NONE && *component == outage.component {
                     self.y[own[0]].0[lane] += outage.covered * share;
                 }
+            }
+        }
+        if let Some((bus, injected)) = outage.injected {
+            for (unknown, value) in base.unknowns[bus].into_iter().zip(injected).filter(|(unknown, _)| *unknown != NONE) {
+                self.y[unknown].0[lane] += value;
             }
         }
         for &bus in &outage.dead {
             base.unknowns[bus].into_iter().filter(|unknown| *unknown != NONE).for_each(|unknown| self.y[unknown].0[lane] = 0.0);
         }
+        self.open[lane] = outage.border.as_ref().map_or(0.0, |border| border.left(base, &self.e, &self.f, lane));
     }
 
     /// Schedule less injection of all lanes, for the whole case.
@@ -102,7 +118,7 @@ impl State {
     /// Largest mismatch of each lane; a value that is no number makes it infinite.
     pub(super) fn mismatches(&self) -> [f64; Lanes::COUNT] {
         let mut largest = [0.0; Lanes::COUNT];
-        for lanes in &self.y {
+        for lanes in self.y.iter().chain([&Lanes(self.open)]) {
             for (largest, value) in largest.iter_mut().zip(&lanes.0) {
                 let value = value.abs();
                 *largest = if value <= *largest { *largest } else { value };
@@ -114,9 +130,14 @@ impl State {
     /// One step of all lanes, and what is left after it.
     pub(super) fn step(&mut self, base: &Base, case: &Case, outages: &[Option<Box<Outage>>], shares: [&[f64]; 2], vector: &mut [f64]) {
         base.factor.forward(&mut self.y);
+        let mut grows = [None; Lanes::COUNT];
         for (lane, outage) in outages.iter().enumerate() {
-            if let Some(outage) = outage {
-                outage.correction.apply(base, vector, lane, &mut self.y);
+            let Some(outage) = outage else { continue };
+            if let Some(correction) = &outage.correction {
+                correction.apply(base, vector, lane, &mut self.y);
+            }
+            if let Some(border) = &outage.border {
+                grows[lane] = Some((border.bus, 1.0 + border.apply(base, vector, lane, &mut self.y, self.open[lane])));
             }
         }
         base.factor.backward(&mut self.y);
@@ -128,6 +149,10 @@ impl State {
         for (bus, own) in base.unknowns.iter().enumerate() {
             let step = |unknown: usize| if unknown == NONE { Lanes::ZERO } else { self.y[unknown] };
             rotate(&mut self.e[bus], &mut self.f[bus], &step(own[0]), &step(own[1]));
+        }
+        for (lane, (bus, factor)) in grows.iter().enumerate().filter_map(|(lane, grows)| Some((lane, (*grows)?))) {
+            self.e[bus].0[lane] *= factor;
+            self.f[bus].0[lane] *= factor;
         }
         self.evaluate(base);
         for (lane, outage) in outages.iter().enumerate() {

@@ -1,22 +1,24 @@
 //! AC contingency analysis: voltages and apparent power after each outage, from the solved base case.
 //!
 //! Newton's method with the base case's Jacobian frozen and corrected for the outage, several outages side by side. An outage
-//! that does not get there in a fixed number of steps, or that no correction describes (a unit, a lost reference bus, a list that
-//! parts the grid in other ways), is solved by the full method from the base case's voltages. Equations are met to the same tolerance either way. As in the power flow's defaults the reference bus covers losses,
+//! that does not get there in a fixed number of steps, or that no correction describes (a unit with others of another set point beside it,
+//! a unit together with a branch, a lost reference bus, a list that parts the grid in other ways), is solved by the full method from the base case's voltages. Equations are met to the same tolerance either way. As in the power flow's defaults the reference bus covers losses,
 //! and reactive limits are left out. Loading: the greater apparent power of both ends as a share of the rating.
 
 mod base;
+mod border;
 mod correction;
 mod lanes;
 
 use self::base::Base;
+use self::border::Border;
 use self::correction::Correction;
 use self::lanes::{Outage, State};
 use super::bridges::{Bridges, LostIsland};
 use super::participation::Participation;
 use super::remainder::remainder;
 use super::{Contingency, ContingencyError, Cover, Element, Outcome, Rating, Unsolved, VoltageViolation};
-use crate::case::Case;
+use crate::case::{Case, CaseGenerator};
 use crate::power_flow::{self, Cache, PowerFlow, PowerFlowError};
 use crate::sparse::Lanes;
 use gridflow_inputs::network::BusKind;
@@ -196,6 +198,10 @@ impl<'a> Analysis<'a> {
     }
 
     fn plan(&self, contingency: &Contingency, work: &mut Work) -> Plan {
+        if let [Element::Generator(unit)] = contingency[..] {
+            let outage = self.without_unit(unit, &mut work.vector);
+            return outage.map_or(Plan::Full, |outage| Plan::Frozen(Box::new(outage), None));
+        }
         let mut branches = Vec::with_capacity(2);
         for element in contingency {
             match *element {
@@ -218,7 +224,8 @@ impl<'a> Analysis<'a> {
             let correction = Correction::bridge(&self.base, self.case, branch, side.beyond, &mut work.vector);
             let (Some(scale), Some(correction)) = (scale, correction) else { return Plan::Full };
             let dead = self.bridges.buses(&side).collect();
-            let outage = Outage { branches, correction, covered: missing * scale, dead, iterations: 0, mismatch: 0.0 };
+            let (covered, component) = (missing * scale, self.base.component[side.beyond]);
+            let outage = Outage { branches, correction: Some(correction), covered, component, dead, ..Outage::default() };
             return Plan::Frozen(Box::new(outage), Some(self.bridges.balance(&side)));
         }
         if branches.iter().any(|branch| self.bridges.is_bridge(*branch)) {
@@ -226,11 +233,32 @@ impl<'a> Analysis<'a> {
         }
         match Correction::branches(&self.base, self.case, &branches, &mut work.vector) {
             Some(correction) => {
-                let outage = Outage { branches, correction, covered: 0.0, dead: Vec::new(), iterations: 0, mismatch: 0.0 };
+                let outage = Outage { branches, correction: Some(correction), ..Outage::default() };
                 Plan::Frozen(Box::new(outage), None)
             }
             None => Plan::Full,
         }
+    }
+
+    /// An outage of a unit: its output is shared by those that are left, and its bus holds its magnitude as long as another unit does.
+    fn without_unit(&self, unit: usize, vector: &mut [f64]) -> Option<Outage> {
+        let row = &self.case.generators[unit];
+        let (bus, missing) = (row.bus, self.solved.generator_p[unit]);
+        let share = self.participation.units(missing)[unit];
+        let covered = missing * Participation::scale(share)?;
+        let beside = |(index, other): &(usize, &CaseGenerator)| *index != unit && other.bus == bus;
+        let left = self.case.generators.iter().enumerate().rfind(beside).map(|(_, other)| other.v_setpoint);
+        let before = self.case.generators.iter().rfind(|other| other.bus == bus)?.v_setpoint;
+        let holds = matches!(self.case.buses[bus].kind, BusKind::Generator | BusKind::Reference);
+        if holds && left.is_some_and(|left| left != before) {
+            return None;
+        }
+        let border = match self.case.buses[bus].kind {
+            BusKind::Generator if left.is_none() => Some(Border::new(&self.base, bus, vector)?),
+            _ => None,
+        };
+        let injected = Some((bus, [-missing - covered * share, if holds { 0.0 } else { -row.q }]));
+        Some(Outage { border, covered, component: self.base.component[bus], injected, ..Outage::default() })
     }
 
     /// The full method on what is left.
