@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::{Failure, Forecast, ForecastMethod, ForecastSeries, Outcome, Output, Solver};
 use crate::features::{Quarter, quarter_of};
+use crate::multiset::Slotted;
 use crate::solver::{Answer, Problem, Solve};
 use crate::telemetry::INTERVAL_MS;
 
@@ -31,6 +32,16 @@ pub enum ZoneRow {
     Quarter(Quarter),
     /// Weather foreseen.
     Weather(WeatherForecast),
+}
+
+impl Slotted for ZoneRow {
+    fn slot(&self) -> u64 {
+        match self {
+            Self::Region(_) => 0,
+            Self::Quarter(row) => 1 << 60 | row.index as u64 & (1 << 60) - 1,
+            Self::Weather(row) => 2 << 60 | row.valid_at_ms as u64 & (1 << 60) - 1,
+        }
+    }
 }
 
 fn method(method: Method) -> ForecastMethod {

@@ -1,13 +1,11 @@
-//! What solvers of an island are given: rows of its equipment and of the sensors at it, joined with where they belong.
-//!
-//! The join is relational: a switch moves the rows of the equipment it moves and no others.
+//! What solvers of an island are given: rows of its equipment and of the sensors at it, which `placement` joins with where they belong.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use differential_dataflow::AsCollection;
 use gridflow_inputs::ids::IslandId;
-use gridflow_inputs::input::{OutageRequest, Quantity, Region, StorageTelemetry};
+use gridflow_inputs::input::{OutageRequest, Region, StorageTelemetry};
 use gridflow_inputs::network::{EquipmentKind, Network};
 use gridflow_inputs::{Epoch, Input};
 use serde::{Deserialize, Serialize};
@@ -16,10 +14,11 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Map;
 
-use crate::decision::{Estimate, Forecast, Shed, StatusError, StatusErrorKind};
+use crate::decision::{Estimate, Forecast, Shed};
 use crate::deficit::Before;
 use crate::dispatch::Plan;
-use crate::islands::{Idle, IdleState, IslandRow, Place};
+use crate::islands::{IslandRow, Place};
+use crate::multiset::Slotted;
 use crate::sealed::{Changes, Rows};
 use crate::solver::SolverInput;
 use crate::telemetry::Reading;
@@ -49,6 +48,45 @@ pub enum GridRow {
     Before(Arc<Before>),
     /// Equipment of the island is to go out.
     Outage(OutageRequest),
+}
+
+impl Slotted for GridRow {
+    /// By what it is, as the list above has them, and of whom.
+    fn slot(&self) -> u64 {
+        let (list, of) = match self {
+            Self::Region(_) => (0, 0),
+            Self::Island(_) => (1, 0),
+            Self::Element(row) => (2, element(row)),
+            Self::Reading(row) => (3, u64::from(row.sensor.id.0)),
+            Self::Storage(row) => (4, u64::from(row.storage.0)),
+            Self::Estimate(_) => (5, 0),
+            Self::Shed(row) => (6, u64::from(row.load.0)),
+            Self::Plan(_) => (7, 0),
+            Self::Forecast(row) => (8, u64::from(row.zone.0) << 24 | (row.valid_at_ms / 900_000) as u64 & 0xff_ffff),
+            Self::Before(_) => (9, 0),
+            Self::Outage(row) => (10, row.id & 0xff_ffff_ffff_ffff),
+        };
+        list << 56 | of
+    }
+}
+
+/// Kind and number of a piece of equipment.
+fn element(row: &Input) -> u64 {
+    let id = match row {
+        Input::Bus(row) => row.id.0,
+        Input::Branch(row) => row.id.0,
+        Input::Transformer(row) => row.branch.0,
+        Input::NodeSwitch(row) => row.id.0,
+        Input::Generator(row) => row.id.0,
+        Input::StaticVar(row) => row.generator.0,
+        Input::Load(row) => row.id.0,
+        Input::Shunt(row) => row.id.0,
+        Input::ShuntBank(row) => row.shunt.0,
+        Input::Storage(row) => row.id.0,
+        Input::DcLine(row) => row.id.0,
+        _ => 0,
+    };
+    (row.kind() as u64) << 32 | u64::from(id)
 }
 
 /// The rows of a problem, sorted by what they are.
@@ -91,41 +129,6 @@ impl IslandRows {
         sorted.network = Network::from_rows(elements);
         sorted
     }
-}
-
-/// Rows of equipment and of sensors at it, by the island the equipment belongs to; and the readings that contradict what
-/// `idle` says of their place. Both look into one index of the rows.
-#[must_use]
-pub fn by_island<'scope>(
-    rows: Changes<'scope, (Place, GridRow)>,
-    placed: Changes<'scope, (Place, IslandId)>,
-    idle: Changes<'scope, (Place, Idle)>,
-) -> (Changes<'scope, (IslandId, GridRow)>, Changes<'scope, StatusError>) {
-    let rows = rows.arrange_by_key();
-    let grid = rows.clone().join_core(placed.arrange_by_key(), |_place, row, island| Some((*island, row.clone())));
-    let errors = rows.join_core(idle.arrange_by_key(), |place, row, idle| contradiction(*place, row, *idle));
-    // A sensor that goes on reporting withdraws and states the same.
-    (at_own_epochs(grid), at_own_epochs(errors.consolidate()))
-}
-
-/// What a reading contradicts: beyond three standard deviations, and taken since its place is without supply.
-fn contradiction((equipment, id): Place, row: &GridRow, idle: Idle) -> Option<StatusError> {
-    let GridRow::Reading(reading) = row else { return None };
-    let beyond = reading.value.unsigned_abs() > reading.sensor.sigma.unsigned_abs().saturating_mul(3);
-    if !beyond || reading.event_ms <= idle.since_ms {
-        return None;
-    }
-    let quantity = reading.sensor.quantity;
-    let kind = match (equipment, quantity, idle.state) {
-        (EquipmentKind::Branch, Quantity::ActiveFlow | Quantity::ReactiveFlow | Quantity::CurrentMagnitude, state) => match state {
-            IdleState::Out => StatusErrorKind::FlowOnOpenBranch,
-            IdleState::OpenAtBothEnds => StatusErrorKind::FlowWithBothEndsOpen,
-            IdleState::Dead => StatusErrorKind::FlowOnDeadBranch,
-        },
-        (EquipmentKind::Bus, Quantity::ActiveInjection | Quantity::ReactiveInjection, _) => StatusErrorKind::InjectionAtDeadBus,
-        _ => return None,
-    };
-    Some(StatusError { kind, equipment, id, sensor: reading.sensor.id, quantity })
 }
 
 /// The place a reading is joined at: its element, for meters below a bus that bus.

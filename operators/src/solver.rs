@@ -28,6 +28,7 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 use timely::scheduling::SyncActivator;
 
+use crate::multiset::{Multiset, Slotted};
 use crate::sealed::{Changes, Rows};
 use crate::state::{Registry, State, StateError, decode, encode};
 
@@ -82,9 +83,9 @@ pub struct Problem<R, P> {
     pub epoch: Epoch,
     /// The epoch at which the answer takes effect.
     pub effect: Epoch,
-    /// The key's rows, ascending.
+    /// The key's rows, ascending by slot, then by row.
     pub rows: Arc<Vec<R>>,
-    /// Rows that all keys see, ascending.
+    /// Rows that all keys see, likewise.
     pub shared: Arc<Vec<R>>,
     /// State left by the key's solve before this one.
     pub previous: Option<P>,
@@ -135,7 +136,7 @@ struct Held<R> {
 
 /// Everything the operator knows of a key.
 struct Key<R, P, O> {
-    rows: BTreeMap<R, i64>,
+    rows: Multiset<R>,
     /// Effect epoch of the newest posed problem.
     busy_until: Option<Epoch>,
     /// Whether the newest posed problem has an answer to stand, rather than withdrawing one.
@@ -166,7 +167,7 @@ struct SavedKey<R> {
 impl<R, P, O> Default for Key<R, P, O> {
     fn default() -> Self {
         Self {
-            rows: BTreeMap::new(),
+            rows: Multiset::default(),
             busy_until: None,
             stands: false,
             waiting: VecDeque::new(),
@@ -177,34 +178,13 @@ impl<R, P, O> Default for Key<R, P, O> {
     }
 }
 
-impl<R, P, O> Key<R, P, O> {
+impl<R: Slotted + Ord, P, O> Key<R, P, O> {
     /// Whether forgetting the key after `sealed` changes nothing: not what is told, not which triggers merge. It must not
     /// hang on how far solves have come, so the epoch decides, not the answer's arrival.
     fn is_idle(&self, sealed: Epoch) -> bool {
         let done = self.running.is_none() && self.waiting.is_empty() && self.answer.is_empty();
         done && !self.stands && self.rows.is_empty() && self.busy_until <= Some(sealed)
     }
-}
-
-fn change<R: Ord>(rows: &mut BTreeMap<R, i64>, row: R, by: i64) {
-    let count = rows.entry(row);
-    match count {
-        std::collections::btree_map::Entry::Occupied(mut entry) => {
-            *entry.get_mut() += by;
-            if *entry.get() == 0 {
-                entry.remove();
-            }
-        }
-        std::collections::btree_map::Entry::Vacant(entry) => {
-            if by != 0 {
-                entry.insert(by);
-            }
-        }
-    }
-}
-
-fn present<R: Clone>(rows: &BTreeMap<R, i64>) -> Vec<R> {
-    rows.iter().filter(|(_, count)| **count > 0).map(|(row, _)| row.clone()).collect()
 }
 
 /// Rows of `new` not in `old` with +1, rows of `old` not in `new` with -1.
@@ -226,7 +206,7 @@ fn differences<O: Ord + Clone>(old: &[O], new: &[O], mut give: impl FnMut(O, i64
 struct Solver<R, P, O> {
     lead: u64,
     keys: BTreeMap<u32, Key<R, P, O>>,
-    shared: BTreeMap<R, i64>,
+    shared: Multiset<R>,
     /// `shared` as a vector, made once per change.
     shared_rows: Option<Arc<Vec<R>>>,
     held: BTreeMap<Epoch, Held<R>>,
@@ -248,7 +228,7 @@ struct Solver<R, P, O> {
 
 impl<R, P, O> State for Solver<R, P, O>
 where
-    R: ExchangeData + Clone + Ord + Sync,
+    R: ExchangeData + Slotted + Ord + Clone + Sync,
     P: Serialize + DeserializeOwned,
     O: Serialize + DeserializeOwned,
 {
@@ -288,7 +268,7 @@ where
 
 impl<R, P, O> Solver<R, P, O>
 where
-    R: ExchangeData + Clone + Ord + Sync,
+    R: ExchangeData + Slotted + Ord + Clone + Sync,
     P: Serialize + Send + 'static,
     O: Ord + Clone + Send + 'static,
 {
@@ -326,12 +306,12 @@ where
         let told_again = self.resumed.is_some_and(|resumed| epoch <= resumed);
         let mut triggered = std::mem::take(&mut held.merged);
         let mut all = false;
-        held.inputs.sort_unstable();
+        // In any order: counts add up to the same.
         for input in held.inputs {
             match input {
-                SolverInput::Row { key, row, change: by } => change(&mut self.keys.entry(key).or_default().rows, row, by),
-                SolverInput::Shared { row, change: by, .. } => {
-                    change(&mut self.shared, row, by);
+                SolverInput::Row { key, row, change } => self.keys.entry(key).or_default().rows.change(row, change),
+                SolverInput::Shared { row, change, .. } => {
+                    self.shared.change(row, change);
                     self.shared_rows = None;
                 }
                 SolverInput::Trigger { key } => {
@@ -352,7 +332,7 @@ where
                 self.merge(key, until, &held.capability);
                 continue;
             }
-            let rows = present(&state.rows);
+            let rows = state.rows.present();
             if rows.is_empty() && !state.stands {
                 // Nothing to solve and nothing to withdraw.
                 if state.is_idle(epoch) {
@@ -366,7 +346,7 @@ where
             let problem = if rows.is_empty() {
                 None
             } else {
-                let shared = Arc::clone(self.shared_rows.get_or_insert_with(|| Arc::new(present(&self.shared))));
+                let shared = Arc::clone(self.shared_rows.get_or_insert_with(|| Arc::new(self.shared.present())));
                 Some(Posed { epoch, effect, rows: Arc::new(rows), shared })
             };
             state.waiting.push_back((held.capability.delayed(&effect), problem));
@@ -463,7 +443,7 @@ pub fn solver<'scope, R, P, O>(
     solve: Solve<R, P, O>,
 ) -> Changes<'scope, O>
 where
-    R: ExchangeData + Clone + Ord + Sync,
+    R: ExchangeData + Slotted + Ord + Clone + Sync,
     P: Serialize + DeserializeOwned + Send + 'static,
     O: ExchangeData + Ord + Clone,
 {
@@ -475,7 +455,7 @@ where
     let solver = Solver {
         lead,
         keys: BTreeMap::new(),
-        shared: BTreeMap::new(),
+        shared: Multiset::default(),
         shared_rows: None,
         held: BTreeMap::new(),
         sealed: Epoch::MIN,

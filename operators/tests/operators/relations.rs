@@ -14,9 +14,10 @@ use gridflow_inputs::units::{MilliCelsius, MilliWattHours, MilliWatts, PartsPerM
 use gridflow_operators::audit::{AuditInput, Used, UsedReading, audit};
 use gridflow_operators::decision::{EstimateAudit, Output, StatusError, StatusErrorKind};
 use gridflow_operators::features::{Origin, Part, Quarter, QuarterKey, quarters};
-use gridflow_operators::grid::{GridRow, by_island, changes, solver_rows};
+use gridflow_operators::grid::{GridRow, changes, solver_rows};
 use gridflow_operators::islands::{Idle, IdleState, IslandRow, Place};
 use gridflow_operators::newest::newest;
+use gridflow_operators::placement::by_island;
 use gridflow_operators::sealed::Rows;
 use gridflow_operators::solver::SolverInput;
 use gridflow_operators::telemetry::{Correction, Reading};
