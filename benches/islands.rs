@@ -269,7 +269,7 @@ fn readings(network: &[Input]) -> Vec<Reading> {
             period_ms: 5_000,
             source: SourceId(1),
         };
-        Reading { sensor, event_ms: 0, value: i64::from(id) }
+        Reading { sensor: sensor.into(), event_ms: 0, value: i64::from(id) }
     };
     (0..).zip(places.iter().copied().cycle()).take(READINGS).map(reading).collect()
 }
@@ -295,8 +295,7 @@ fn through_dataflow(network: &[Input], moves: &[(Epoch, Input)]) {
                 IslandOutput::Element(place, row, change) => Some(((place, GridRow::Element(row.into())), change)),
                 _ => None,
             }));
-            let readings =
-                changes(scope.input_from(&mut newest).map(|reading| ((place_of(&reading), GridRow::Reading(reading.into())), 1)));
+            let readings = changes(scope.input_from(&mut newest).map(|reading| ((place_of(&reading), GridRow::Reading(reading)), 1)));
             let (grid, errors) = by_island(equipment.concat(readings), placed, idle);
             grid.inner.probe_with(&progress);
             errors.inner.probe_with(&progress);

@@ -51,13 +51,16 @@ pub fn build<'scope>(
         solve_shedding(),
     );
     let sheds = stable.clone().flat_map(|row| match row {
-        Output::Shed(row) => Some((row.island, GridRow::Shed(row))),
+        Output::Shed(row) => Some((row.island, GridRow::Shed(Arc::new(row)))),
         _ => None,
     });
     let known = known.concat(solver_rows(sheds));
 
-    let forecasts =
-        forecasts.inner.broadcast().map(move |(row, _, change)| SolverInput::Shared { worker, row: GridRow::Forecast(row), change });
+    let forecasts = forecasts.inner.broadcast().map(move |(row, _, change)| SolverInput::Shared {
+        worker,
+        row: GridRow::Forecast(Arc::new(row)),
+        change,
+    });
     let planned = solver(
         known.clone().concat(forecasts).concat(changed).concat(timer),
         "Dispatch",

@@ -126,12 +126,12 @@ pub fn build<'scope>(
         _ => None,
     }));
     let readings = changes(told.clone().flat_map(|told| match told {
-        TelemetryOutput::Newest(reading, change) => Some(((place_of(&reading), GridRow::Reading(Arc::new(reading))), change)),
+        TelemetryOutput::Newest(reading, change) => Some(((place_of(&reading), GridRow::Reading(reading)), change)),
         _ => None,
     }));
     let reports = feed.clone().flat_map(|feed| match feed {
         Feed::Row(Sequenced { input: Input::StorageTelemetry(row), .. }) => {
-            Some(((EquipmentKind::Storage, row.storage.0), row.event_ms, GridRow::Storage(row)))
+            Some(((EquipmentKind::Storage, row.storage.0), row.event_ms, GridRow::Storage(row.into())))
         }
         _ => None,
     });
@@ -139,7 +139,7 @@ pub fn build<'scope>(
     let phasors = told.clone().flat_map(|told| match told {
         TelemetryOutput::Phasor(reading) => {
             let key = (reading.sensor.id.0, reading.sensor.quantity);
-            Some((key, reading.event_ms, (place_of(&reading), GridRow::Reading(Arc::new(reading)))))
+            Some((key, reading.event_ms, (place_of(&reading), GridRow::Reading(reading))))
         }
         _ => None,
     });

@@ -62,7 +62,7 @@ pub fn build<'scope>(
 
     let asked = requests(observed.drawn.clone().flat_map(requests::of_topology).concat(feed.clone().flat_map(requests::of_feed)), registry);
     let outages = changes(asked.clone().flat_map(|told| match told {
-        RequestOutput::Outage(island, request, change) => Some(((island, GridRow::Outage(request)), change)),
+        RequestOutput::Outage(island, request, change) => Some(((island, GridRow::Outage(request.into())), change)),
         _ => None,
     }));
     let ask = asked.clone().flat_map(|told| match told {

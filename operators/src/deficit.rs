@@ -78,9 +78,9 @@ pub enum DeficitInput {
     /// What belongs to an island changed.
     Changed(IslandId),
     /// The newest reading of a unit or load begins or ceases to hold.
-    Reading(Arc<Reading>, i64),
+    Reading(Reading, i64),
     /// What a storage unit last reported begins or ceases to hold.
-    Report(StorageTelemetry, i64),
+    Report(Arc<StorageTelemetry>, i64),
     /// The newest estimate of an island begins or ceases to hold.
     Estimate(Arc<Estimate>, i64),
 }
@@ -137,8 +137,8 @@ pub struct Deficits {
     remembered: Remembered,
     members: BTreeMap<IslandId, BTreeSet<Place>>,
     /// By quantity, element and sensor: of two sensors of one element the greater number counts, as elsewhere.
-    readings: BTreeMap<(Quantity, u32, SensorId), Arc<Reading>>,
-    reports: BTreeMap<StorageId, StorageTelemetry>,
+    readings: BTreeMap<(Quantity, u32, SensorId), Reading>,
+    reports: BTreeMap<StorageId, Arc<StorageTelemetry>>,
     estimates: BTreeMap<IslandId, Arc<Estimate>>,
 }
 
@@ -349,7 +349,7 @@ impl Logic for Deficits {
         let now = epoch as i64;
         let (mut elements, mut begins, mut ceases, mut touched) = (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
         let (mut parted, mut joined) = (Vec::new(), Vec::new());
-        let (mut readings, mut reports): (BTreeMap<Arc<Reading>, i64>, BTreeMap<StorageTelemetry, i64>) = Default::default();
+        let (mut readings, mut reports): (BTreeMap<Reading, i64>, BTreeMap<Arc<StorageTelemetry>, i64>) = Default::default();
         for row in rows.drain(..) {
             match row {
                 DeficitInput::Element(place, row) => elements.push((place, row)),
@@ -372,7 +372,7 @@ impl Logic for Deficits {
         }
         let sensor = |reading: &Reading| (reading.sensor.quantity, reading.sensor.element_id, reading.sensor.id);
         let begun = readings.iter().filter(|(_, change)| **change > 0);
-        self.readings.extend(begun.map(|(reading, _)| (sensor(reading), Arc::clone(reading))));
+        self.readings.extend(begun.map(|(reading, _)| (sensor(reading), reading.clone())));
         let begun = reports.iter().filter(|(_, change)| **change > 0);
         self.reports.extend(begun.map(|(report, _)| (report.storage, report.clone())));
         // Of an island without a source topology tells no change when a row of its equipment does.

@@ -23,7 +23,7 @@ use crate::sealed::{Changes, Rows};
 use crate::solver::SolverInput;
 use crate::telemetry::Reading;
 
-/// A row of an island's problem. What is large is shared: rows are copied into arrangements and into each solver.
+/// A row of an island's problem. All but small ones are shared: rows are passed on and copied for each reader by the hundred thousand.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum GridRow {
     /// The region; shared by all islands.
@@ -33,21 +33,21 @@ pub enum GridRow {
     /// A piece of equipment in service.
     Element(Arc<Input>),
     /// The newest good reading of a sensor.
-    Reading(Arc<Reading>),
+    Reading(Reading),
     /// What a storage unit last reported.
-    Storage(StorageTelemetry),
+    Storage(Arc<StorageTelemetry>),
     /// The newest estimate.
     Estimate(Arc<Estimate>),
     /// A load that is shed.
-    Shed(Shed),
+    Shed(Arc<Shed>),
     /// A plan that wants to take effect.
     Plan(Arc<Plan>),
     /// What is expected of a zone; shared by all islands.
-    Forecast(Forecast),
+    Forecast(Arc<Forecast>),
     /// What was known just before the island's equipment changed.
     Before(Arc<Before>),
     /// Equipment of the island is to go out.
-    Outage(OutageRequest),
+    Outage(Arc<OutageRequest>),
 }
 
 impl Slotted for GridRow {
@@ -116,14 +116,14 @@ impl IslandRows {
                 GridRow::Region(row) => sorted.region = Some(Region::clone(row)),
                 GridRow::Island(row) => sorted.island = Some(*row),
                 GridRow::Element(row) => elements.push(&**row),
-                GridRow::Reading(row) => sorted.readings.push(Reading::clone(row)),
-                GridRow::Storage(row) => sorted.storages.push(row.clone()),
+                GridRow::Reading(row) => sorted.readings.push(row.clone()),
+                GridRow::Storage(row) => sorted.storages.push(StorageTelemetry::clone(row)),
                 GridRow::Estimate(row) => sorted.estimate = Some(Estimate::clone(row)),
-                GridRow::Shed(row) => sorted.sheds.push(row.clone()),
+                GridRow::Shed(row) => sorted.sheds.push(Shed::clone(row)),
                 GridRow::Plan(row) => sorted.plan = Some(Plan::clone(row)),
-                GridRow::Forecast(row) => sorted.forecasts.push(row.clone()),
+                GridRow::Forecast(row) => sorted.forecasts.push(Forecast::clone(row)),
                 GridRow::Before(row) => sorted.before = Some(Arc::clone(row)),
-                GridRow::Outage(row) => sorted.outages.push(row.clone()),
+                GridRow::Outage(row) => sorted.outages.push(OutageRequest::clone(row)),
             }
         }
         sorted.network = Network::from_rows(elements);

@@ -319,7 +319,7 @@ fn verdicts(problem: Problem<GridRow, MaintenanceState>) -> Answer<MaintenanceSt
     let (mut requests, mut whole, mut estimate): (BTreeMap<u64, Vec<OutageRequest>>, _, _) = (BTreeMap::new(), None, None);
     for row in problem.rows.iter() {
         match row {
-            GridRow::Outage(row) => requests.entry(row.id).or_default().push(row.clone()),
+            GridRow::Outage(row) => requests.entry(row.id).or_default().push(OutageRequest::clone(row)),
             GridRow::Island(row) => whole = Some(*row),
             GridRow::Estimate(row) => estimate = Some(row),
             _ => {}

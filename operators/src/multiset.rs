@@ -38,30 +38,29 @@ impl<R> Default for Multiset<R> {
     }
 }
 
-impl<R: Slotted + Ord> Multiset<R> {
-    /// Adds to a row's count.
-    pub(crate) fn change(&mut self, row: R, by: i64) {
+impl<R: Ord> Multiset<R> {
+    /// Adds to the count of a row of this slot.
+    pub(crate) fn change(&mut self, slot: u64, row: R, by: i64) {
         if by == 0 {
             return;
         }
         let mut is_new = false;
-        let rows = self.slots.entry(row.slot()).or_insert_with(|| {
+        let rows = self.slots.entry(slot).or_insert_with(|| {
             is_new = true;
             Vec::new()
         });
         self.vacant -= usize::from(rows.is_empty() && !is_new);
-        match rows.binary_search_by(|(known, _)| known.cmp(&row)) {
-            Ok(place) => {
-                rows[place].1 += by;
-                if rows[place].1 == 0 {
-                    rows.remove(place);
-                }
+        // That they are equal is seen sooner than which is the greater.
+        if let Some(place) = rows.iter().position(|(known, _)| *known == row) {
+            rows[place].1 += by;
+            if rows[place].1 == 0 {
+                rows.remove(place);
             }
-            Err(place) => {
-                // Almost always the only one: no room for more.
-                rows.reserve_exact(1);
-                rows.insert(place, (row, by));
-            }
+        } else {
+            let place = rows.partition_point(|(known, _)| *known < row);
+            // Almost always the only one: no room for more.
+            rows.reserve_exact(1);
+            rows.insert(place, (row, by));
         }
         self.vacant += usize::from(rows.is_empty());
     }

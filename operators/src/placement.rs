@@ -36,6 +36,8 @@ enum Told {
 }
 
 type Change = (Place, Told, i64);
+/// With its slot.
+type Row = (u64, GridRow, i64);
 type Placed = ((IslandId, GridRow), i64);
 type Error = (StatusError, i64);
 
@@ -87,10 +89,10 @@ impl Placement {
     fn epoch(&mut self, mut changes: Vec<Change>, placed: &mut Vec<Placed>, errors: &mut Vec<Error>) {
         changes.sort_by_key(|(place, ..)| number(*place));
         let mut changes = changes.into_iter().peekable();
-        let (mut rows, mut islands, mut idle) = (Vec::new(), Counts::default(), Counts::default());
+        let (mut rows, mut islands, mut idle): (Vec<Row>, _, _) = (Vec::new(), Counts::default(), Counts::default());
         while let Some((place, told, change)) = changes.next() {
             let mut take = |told, change| match told {
-                Told::Row(row) => rows.push((row, change)),
+                Told::Row(row) => rows.push((row.slot(), row, change)),
                 Told::Belongs(island) => islands.change(island, change),
                 Told::Idle(state) => idle.change(state, change),
             };
@@ -107,7 +109,7 @@ impl Placement {
             let of_island = |row: &GridRow, island| Some((island, row.clone()));
             if islands.0.is_empty() {
                 // A reading in the place of another: nothing cancels.
-                for (row, by) in &rows {
+                for (_, row, by) in &rows {
                     placed.extend(at.islands.0.iter().filter_map(|(island, count)| Some((of_island(row, *island)?, count * by))));
                 }
             } else {
@@ -116,20 +118,21 @@ impl Placement {
             if !(idle.0.is_empty() && at.idle.0.is_empty()) {
                 join(&at.rows, &rows, &mut at.idle, std::mem::take(&mut idle), |row, idle| contradiction(place, row, idle), errors);
             }
-            rows.drain(..).for_each(|(row, change)| at.rows.change(row, change));
+            rows.drain(..).for_each(|(slot, row, change)| at.rows.change(slot, row, change));
         }
     }
 }
 
 /// Adds up changes of the same row.
-fn net(rows: &mut Vec<(GridRow, i64)>) {
-    rows.sort_by_key(|(row, _)| row.slot());
+fn net(rows: &mut Vec<Row>) {
+    rows.sort_by_key(|(slot, ..)| *slot);
     let mut kept: usize = 0;
     for next in 0..rows.len() {
-        let (slot, by) = (rows[next].0.slot(), rows[next].1);
-        let alike = (0..kept).rev().take_while(|known| rows[*known].0.slot() == slot).find(|known| rows[*known].0 == rows[next].0);
+        let (slot, row, by) = &rows[next];
+        let by = *by;
+        let alike = (0..kept).rev().take_while(|known| rows[*known].0 == *slot).find(|known| rows[*known].1 == *row);
         match alike {
-            Some(known) => rows[known].1 += by,
+            Some(known) => rows[known].2 += by,
             None => {
                 rows.swap(kept, next);
                 kept += 1;
@@ -137,13 +140,13 @@ fn net(rows: &mut Vec<(GridRow, i64)>) {
         }
     }
     rows.truncate(kept);
-    rows.retain(|(_, by)| *by != 0);
+    rows.retain(|(.., by)| *by != 0);
 }
 
 /// Changes of the product of rows and values, both of which change, without those that cancel; takes those of the values.
 fn join<T: Copy + PartialEq, D: Ord>(
     before: &Multiset<GridRow>,
-    rows: &[(GridRow, i64)],
+    rows: &[Row],
     values: &mut Counts<T>,
     changes: Counts<T>,
     product: impl Fn(&GridRow, T) -> Option<D>,
@@ -160,7 +163,7 @@ fn join<T: Copy + PartialEq, D: Ord>(
         before.iter().for_each(|(row, count)| tell(row, value, count * by));
         values.change(value, by);
     }
-    for (row, by) in rows {
+    for (_, row, by) in rows {
         values.0.iter().for_each(|(value, count)| tell(row, *value, count * by));
     }
     out.extend(told.into_iter().filter(|(_, by)| *by != 0));

@@ -309,9 +309,9 @@ where
         // In any order: counts add up to the same.
         for input in held.inputs {
             match input {
-                SolverInput::Row { key, row, change } => self.keys.entry(key).or_default().rows.change(row, change),
+                SolverInput::Row { key, row, change } => self.keys.entry(key).or_default().rows.change(row.slot(), row, change),
                 SolverInput::Shared { row, change, .. } => {
-                    self.shared.change(row, change);
+                    self.shared.change(row.slot(), row, change);
                     self.shared_rows = None;
                 }
                 SolverInput::Trigger { key } => {

@@ -37,7 +37,7 @@ fn problem(base_mva: f64, previous: Option<EstimationState>) -> Problem<GridRow,
                 period_ms: 1_000,
                 source: SourceId(1),
             };
-            rows.push(GridRow::Reading(Arc::new(Reading { sensor, event_ms: 9_000, value })));
+            rows.push(GridRow::Reading(Reading { sensor: sensor.into(), event_ms: 9_000, value }));
         }
     }
     rows.sort();
@@ -168,7 +168,7 @@ impl Lab {
         rows.push(GridRow::Island(IslandRow { reference: BusId(1), changed_ms: 0 }));
         for sensor in &self.sensors {
             if let Some(value) = change(sensor, self.read(sensor)) {
-                rows.push(GridRow::Reading(Arc::new(Reading { sensor: sensor.clone(), event_ms: self.now_ms - 100, value })));
+                rows.push(GridRow::Reading(Reading { sensor: sensor.clone().into(), event_ms: self.now_ms - 100, value }));
             }
         }
         rows.sort();

@@ -611,7 +611,7 @@ impl Telemetry {
     pub(super) fn in_force(&self, sensor: usize) -> Option<Reading> {
         let cell = &self.sensors.cells[sensor];
         let told = cell.solves && !cell.stuck && cell.newest_ms != NEVER;
-        told.then(|| Reading { sensor: self.sensors.version(sensor, cell.newest_ms).clone(), event_ms: cell.newest_ms, value: cell.newest })
+        told.then(|| Reading { sensor: self.sensors.shared(sensor, cell.newest_ms), event_ms: cell.newest_ms, value: cell.newest })
     }
 
     fn touch_newest(&mut self, sensor: usize) {

@@ -82,7 +82,7 @@ pub(crate) fn horizon_at(now: i64, lateness_ms: i64) -> i64 {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Reading {
     /// The sensor.
-    pub sensor: Sensor,
+    pub sensor: Arc<Sensor>,
     /// When it was taken.
     pub event_ms: i64,
     /// Its value.

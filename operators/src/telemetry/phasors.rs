@@ -1,6 +1,8 @@
 //! Frames of phasor measurement units: a voltage and an angle of one instant, of which solvers use the newest. They make no windows and
 //! are in no account.
 
+use std::sync::Arc;
+
 use gridflow_inputs::input::{PmuSample, Quantity};
 use gridflow_inputs::{Epoch, Input};
 
@@ -42,7 +44,7 @@ impl Telemetry {
             (Quantity::VoltageMagnitude, sample.voltage.0, stated(Quantity::VoltageMagnitude, sample.voltage.0.abs() / MAGNITUDE_SIGMA));
         let angle = (Quantity::VoltageAngle, sample.angle.0, stated(Quantity::VoltageAngle, ANGLE_SIGMA));
         for (quantity, value, sigma) in [magnitude, angle] {
-            let sensor = gridflow_inputs::input::Sensor { quantity, sigma, ..sensor.clone() };
+            let sensor = Arc::new(gridflow_inputs::input::Sensor { quantity, sigma, ..sensor.clone() });
             out.push(TelemetryOutput::Phasor(Reading { sensor, event_ms, value }));
         }
     }

@@ -4,6 +4,7 @@
 //! before the first version belongs to the first.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gridflow_inputs::input::{Quantity, Sensor};
 
@@ -61,6 +62,8 @@ pub(super) struct Sensors {
     pub(super) cells: Vec<Cell>,
     /// The newest version of each.
     pub(super) newest: Vec<Sensor>,
+    /// The same for solvers, of those they use.
+    shared: Vec<Option<Arc<Sensor>>>,
     /// All versions of those that have several, ascending.
     pub(super) history: BTreeMap<u32, Vec<Sensor>>,
 }
@@ -87,6 +90,7 @@ impl Sensors {
         } else {
             self.others.place(u64::from(number), place);
         }
+        self.shared.push(cell.solves.then(|| Arc::new(sensor.clone())));
         self.cells.push(cell);
         self.newest.push(sensor);
         place
@@ -103,6 +107,14 @@ impl Sensors {
         &versions[versions.partition_point(|version| version.valid_from_ms <= event_ms).saturating_sub(1)]
     }
 
+    /// The same, to be passed on.
+    pub(super) fn shared(&self, place: usize, event_ms: i64) -> Arc<Sensor> {
+        match &self.shared[place] {
+            Some(newest) if newest.valid_from_ms <= event_ms || !self.history.contains_key(&(place as u32)) => Arc::clone(newest),
+            _ => Arc::new(self.version(place, event_ms).clone()),
+        }
+    }
+
     /// Adds a version; of two from the same time on the later row holds.
     pub(super) fn add_version(&mut self, place: usize, sensor: Sensor) {
         let mut versions = self.versions(place).to_vec();
@@ -115,6 +127,9 @@ impl Sensors {
 
     pub(super) fn set_versions(&mut self, place: usize, versions: Vec<Sensor>) {
         self.newest[place] = versions.last().expect("a sensor has a version").clone();
+        if let Some(shared) = &mut self.shared[place] {
+            *shared = Arc::new(self.newest[place].clone());
+        }
         if versions.len() > 1 {
             self.history.insert(place as u32, versions);
         } else {
@@ -146,6 +161,8 @@ impl Sensors {
             + self.others.bytes()
             + self.cells.capacity() * size_of::<Cell>()
             + self.newest.capacity() * size_of::<Sensor>()
+            + self.shared.capacity() * size_of::<usize>()
+            + self.shared.iter().flatten().count() * (16 + size_of::<Sensor>())
             + self.history.values().map(|versions| 48 + versions.capacity() * size_of::<Sensor>()).sum::<usize>()
             + self.cells.iter().map(|cell| cell.held.bytes() + 16).sum::<usize>()
     }

@@ -53,7 +53,7 @@ fn reading(id: u32, quantity: Quantity, element: EquipmentKind, event_ms: i64, m
         period_ms: 1_000,
         source: SourceId(1),
     };
-    DeficitInput::Reading(Arc::new(Reading { sensor, event_ms, value: mw * MW }), 1)
+    DeficitInput::Reading(Reading { sensor: sensor.into(), event_ms, value: mw * MW }, 1)
 }
 
 /// Bus injections as estimated: 41 in, 40 out.

@@ -84,7 +84,7 @@ fn told(workers: usize, steps: &[Step], solve: &Solve<GridRow, EstimationState, 
             _ => None,
         }));
         let readings = changes(fed.clone().flat_map(|fed| match fed {
-            Fed::Reading(reading, change) => Some(((place_of(&reading), GridRow::Reading(Arc::new(reading))), change)),
+            Fed::Reading(reading, change) => Some(((place_of(&reading), GridRow::Reading(reading)), change)),
             _ => None,
         }));
         let references = changes(drawn.clone().flat_map(|drawn| match drawn {
@@ -165,7 +165,7 @@ impl Known {
     /// Measurements from the definitions of the words, for a network metered throughout.
     fn measurements(&self, case: &Case, rows: &[GridRow], row: IslandRow, tick_ms: i64) -> Vec<CaseMeasurement> {
         let readings: Vec<&Reading> =
-            rows.iter().filter_map(|row| if let GridRow::Reading(reading) = row { Some(&**reading) } else { None }).collect();
+            rows.iter().filter_map(|row| if let GridRow::Reading(reading) = row { Some(reading) } else { None }).collect();
         // A bus that came later, or whose voltage was next to nothing before the change, was not what it is.
         let before_it_came = |reading: &Reading, bus: BusId| {
             let low = |other: &&&Reading| {

@@ -271,7 +271,7 @@ impl World {
             let sensor = self.sensors[place].clone();
             // What is out reads nothing.
             let value = self.read(&sensor).map_or(0, |value| value + (error * sensor.sigma as f64) as i64);
-            let reading = Reading { event_ms, value, sensor };
+            let reading = Reading { event_ms, value, sensor: sensor.into() };
             changes.push((reading.clone(), 1));
             changes.extend(self.newest.insert(reading.sensor.id, reading).map(|before| (before, -1)));
         }

@@ -189,7 +189,7 @@ fn a_planned_outage_breaks_what_a_grid_built_anew_without_it_breaks() {
         (4, vec![unit(1)]),
         (5, vec![unit(8)]),
     ];
-    let rows = |id: u64| asked[id as usize - 1].1.iter().map(move |place| GridRow::Outage(request(id, *place))).collect::<Vec<_>>();
+    let rows = |id: u64| asked[id as usize - 1].1.iter().map(move |place| GridRow::Outage(request(id, *place).into())).collect::<Vec<_>>();
     let at = |seconds: u64| START + 1_000 * seconds;
     let estimates = [(1.0, 5), (1.05, 10), (1.05, 305)].map(|(loads, seconds)| estimate(&network, loads, at(seconds)));
     let row = |index: usize| GridRow::Estimate(Arc::new(estimates[index].clone()));

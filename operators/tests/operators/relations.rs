@@ -133,8 +133,8 @@ fn claimed(sensor: u32, (element, element_id): Place) -> Sensor {
 fn wire_claims(rows: Rows<'_, (Claim, i64)>) -> Rows<'_, (StatusError, i64)> {
     let readings = rows.clone().flat_map(|(row, change)| match row {
         Claim::Reading(place, sensor, event_ms, value) => {
-            let reading = Reading { sensor: claimed(sensor, place), event_ms, value };
-            Some(((place, GridRow::Reading(reading.into())), change))
+            let reading = Reading { sensor: claimed(sensor, place).into(), event_ms, value };
+            Some(((place, GridRow::Reading(reading)), change))
         }
         Claim::Idle(..) => None,
     });

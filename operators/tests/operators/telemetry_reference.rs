@@ -418,7 +418,7 @@ impl Reference {
         self.alarms.values().for_each(|row| outputs.add(row.clone().into(), 1));
         let newest = self.sensors.iter().filter(|(_, versions)| is_solved_with(at(versions, 0).quantity)).filter_map(|(id, versions)| {
             let (event_ms, value) = self.good(*id).into_iter().next_back()?;
-            Some(Reading { sensor: at(versions, event_ms).clone(), event_ms, value })
+            Some(Reading { sensor: at(versions, event_ms).clone().into(), event_ms, value })
         });
         let newest = State::of(newest);
         Picture { outputs, newest, corrections }
