@@ -239,7 +239,7 @@ fn scan(island: IslandId, moment: Moment, rows: &[GridRow], grid: &mut Grid, sta
         options.start = Some((solved.v.clone(), solved.va.clone()));
         let bounds = state.suspects.options(&gathered);
         let found = numerics::identify(&grid.case, grid.reference, &gathered.rows, &options, &bounds, state.tracker.cache()).ok();
-        if state.suspects.take(&gathered, found.as_ref(), moment.tick_ms) {
+        if state.suspects.take(&gathered, &solved, found.as_ref(), moment.tick_ms) {
             let without = measured(moment, rows, grid, state, &solved.va, &options).map_err(failed)?;
             (gathered, open) = without.ok_or_else(|| no_data("sensors that have not had the time to report leave buses open"))?;
             solved = track(grid, &gathered, &mut options, &mut state.tracker).map_err(failed)?;

@@ -2,11 +2,14 @@
 //!
 //! Normalised residuals cost as much as a solve, and each removal another, so they are asked for only when the residuals
 //! of an estimate say that something is wrong: J above its χ² point, or one residual beyond what chance leaves among so
-//! many even before it is normalised (in J of a large network one gross error drowns). The work is bounded by counts:
-//! [`REMOVALS`] a scan; one measurement of [`SHARE`] in all; and after a search in vain [`PAUSE`] scans
-//! without one, twice as many after each further one up to [`PAUSE_MAX`], until an estimate is without contradiction or
-//! the equipment changes. An island whose parameters are wrong costs one search in many scans, and its estimate says
-//! that J is too large.
+//! many even before it is normalised (in J of a large network one gross error drowns).
+//!
+//! Parameters that are a little off and readings a few seconds apart lift J of a large network above its point at all times, and no
+//! search can name a meter for it. So J is held against what searches left: the greatest such share of its point stands for
+//! what is unexplained here, forgotten slowly, and a search for J alone is made when it is exceeded by [`MARGIN`]. Besides,
+//! the work is bounded by counts: [`REMOVALS`] a scan; one measurement of [`SHARE`] in all; and after a search in
+//! vain [`PAUSE`] scans without one, twice as many after each further one up to [`PAUSE_MAX`], until an estimate is
+//! without contradiction or the equipment changes. The estimate itself says when J is too large.
 
 use std::collections::BTreeMap;
 
@@ -28,6 +31,10 @@ const FEW: usize = 8;
 /// Scans without a search after one in vain; at most.
 const PAUSE: u32 = 12;
 const PAUSE_MAX: u32 = 720;
+/// J beyond so many times what was unexplained before is new.
+const MARGIN: f64 = 1.1;
+/// Share of it that is forgotten a scan: half in seven hours of scans every 5 s.
+const FORGOTTEN: f64 = 1.0 / 7_200.0;
 /// Standard deviations within which a value that is kept out fits, and scans in a row in which it must.
 const FITS: f64 = 3.0;
 const SCANS: u32 = 3;
@@ -54,6 +61,13 @@ pub(super) struct Suspects {
     /// Searches in vain in a row, and scans until the next may be.
     in_vain: u32,
     pause: u32,
+    /// J that searches could not explain, by its χ² point.
+    unexplained: f64,
+}
+
+/// J by its χ² point; 0 without redundancy.
+fn excess(solved: &Estimate) -> f64 {
+    solved.threshold.filter(|threshold| *threshold > 0.0).map_or(0.0, |threshold| solved.objective / threshold)
 }
 
 impl Suspects {
@@ -76,9 +90,12 @@ impl Suspects {
         let used = solved.used.iter().filter(|used| **used).count();
         let limit = greatest_by_chance(used);
         let beyond = |index: usize| solved.used[index] && solved.residuals[index].abs() > limit * gathered.rows[index].sigma;
-        let wrong = solved.threshold.is_some_and(|threshold| solved.objective > threshold) || (0..gathered.rows.len()).any(beyond);
-        if !wrong {
+        let (excess, single) = (excess(solved), (0..gathered.rows.len()).any(beyond));
+        self.unexplained *= 1.0 - FORGOTTEN;
+        if excess <= 1.0 && !single {
             self.renew();
+        }
+        if excess <= (MARGIN * self.unexplained).max(1.0) && !single {
             return false;
         }
         if self.pause > 0 {
@@ -107,13 +124,19 @@ impl Suspects {
         self.pause > 0
     }
 
+    #[cfg(test)]
+    pub(super) fn unexplained(&self) -> f64 {
+        self.unexplained
+    }
+
     fn vain(&mut self) {
         self.pause = PAUSE.saturating_mul(1 << self.in_vain.min(16)).min(PAUSE_MAX);
         self.in_vain += 1;
     }
 
-    /// Takes what a search found, none when it came to nothing; whether there is anything new to keep out.
-    pub(super) fn take(&mut self, gathered: &Gathered, found: Option<&Identification>, tick_ms: i64) -> bool {
+    /// Takes what a search after an estimate found, none when it came to nothing; whether there is anything new to keep out.
+    pub(super) fn take(&mut self, gathered: &Gathered, solved: &Estimate, found: Option<&Identification>, tick_ms: i64) -> bool {
+        self.unexplained = self.unexplained.max(excess(found.map_or(solved, |found| &found.estimate)));
         let bad = found.map_or(&[][..], |found| &found.bad);
         if bad.is_empty() {
             self.vain();

@@ -353,6 +353,35 @@ fn a_gross_error_is_kept_out_and_named_until_it_fits_again() {
 }
 
 #[test]
+fn j_that_goes_up_and_down_about_its_threshold_is_searched_once_and_again_when_it_rises_beyond() {
+    let mut lab = Lab::new();
+    [Quantity::VoltageMagnitude, Quantity::ActiveInjection, Quantity::ReactiveInjection]
+        .into_iter()
+        .for_each(|quantity| lab.at_buses(quantity));
+    [Quantity::ActiveFlow, Quantity::ReactiveFlow].into_iter().for_each(|quantity| lab.at_branches(quantity));
+    // Sensors are off by up to so many standard deviations, one way or the other.
+    let off =
+        |most: i64| move |sensor: &Sensor, value: i64| Some(value + (i64::from(sensor.id.0 * 37 % 61) - 30) * most * sensor.sigma / 30);
+    let (mut state, mut unexplained) = (None, 0.0);
+    let mut searched = |most: &[i64]| {
+        let mut counted = 0;
+        for most in most {
+            let (rows, next) = lab.scan(state.take(), off(*most));
+            let row = estimate_of(&rows);
+            assert_eq!(row.objective_ppm > row.threshold_ppm, *most > 1, "{row:?}");
+            counted += usize::from(next.suspects.unexplained() > unexplained);
+            unexplained = next.suspects.unexplained();
+            state = Some(next);
+        }
+        counted
+    };
+    let unsteady = [3, 1].repeat(50);
+    assert_eq!(searched(&unsteady), 1);
+    assert_eq!(searched(&[4, 1]), 1, "it is another matter");
+    assert_eq!(searched(&unsteady), 0);
+}
+
+#[test]
 fn an_island_that_never_fits_is_searched_ever_more_rarely() {
     let mut lab = Lab::new();
     [Quantity::VoltageMagnitude, Quantity::ActiveInjection, Quantity::ReactiveInjection]
