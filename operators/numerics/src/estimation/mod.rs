@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `model.rs` | what measurements read at a state, and derivatives |
 //! | `system.rs` | the linear system of a step, by bus |
+//! | `gathered.rs` | values and weights by place |
 //! | `right.rs` | what is measured at a state, and the right side of a step |
 //! | `solve.rs` | the steps |
 //! | `mixing.rs` | acceleration of steps that keep their matrix |
@@ -25,6 +26,7 @@
 mod alternatives;
 mod bad_data;
 mod diagnosis;
+mod gathered;
 mod mixing;
 mod model;
 mod multipliers;
@@ -242,7 +244,7 @@ fn values_and_weights(measurements: &[CaseMeasurement], used: &[bool]) -> (Vec<f
 fn conclude(job: &Job, plan: &Plan, iterate: &Iterate, system: &mut System) -> Estimate {
     let Job { model, options, values, weights, .. } = *job;
     let given = Given { model, sites: &plan.sites, values, weights, free: &plan.free, idle: &plan.idle };
-    system.take(&given, &iterate.point, &iterate.multipliers, false);
+    system.read(&given, &iterate.point);
     let estimated = std::mem::take(&mut system.estimated);
     let residuals = Vec::from_iter((0..values.len()).map(|index| residual(plan.sites.place(index), values[index], estimated[index])));
     let squares = residuals.iter().zip(weights).map(|(residual, weight)| residual * residual * weight);

@@ -65,7 +65,8 @@ pub(super) fn multipliers(
     let point = Point::new(estimate.v.clone(), estimate.va.clone());
     let mut held = vec![[0.0; 2]; model.buses()];
     options.zero_injections.iter().zip(&estimate.multipliers).for_each(|(bus, multipliers)| held[*bus] = *multipliers);
-    system.take(&given, &point, &held, true);
+    system.take(&given, &point, &held);
+    system.take_blocks(&given, &point);
     factor.take(model, &system.blocks).map_err(|bus| singular(case, estimate.iterations, bus))?;
     let inverse = BlockInverse::new(&factor.ldlt);
     let inside = (0..model.branches.len()).map(|branch| of_branch(&given, &point, system, &inverse, branch, case.branches[branch].tap));

@@ -172,7 +172,7 @@ impl Plan {
         let weights = Vec::from_iter(self.flat_weights.iter().zip(&self.used).map(|(weight, used)| if *used { *weight } else { 0.0 }));
         let values = vec![0.0; self.kinds.len()];
         let given = Given { model, sites: &self.sites, values: &values, weights: &weights, free: &self.free, idle: &self.idle };
-        work.system.take(&given, &flat, &vec![[0.0; 2]; model.buses()], true);
+        work.system.take_blocks(&given, &flat);
         work.factor.attempt(model, &work.system.blocks, patience)
     }
 

@@ -53,7 +53,8 @@ pub fn normalize(
 /// The bus at which the system is singular.
 pub(super) fn at(given: &Given, point: &Point, factor: &mut Factor, system: &mut System) -> Result<Residuals, usize> {
     let Given { model, sites, values, weights, .. } = *given;
-    system.take(given, point, &vec![[0.0; 2]; model.buses()], true);
+    system.read(given, point);
+    system.take_blocks(given, point);
     factor.take(model, &system.blocks)?;
     let redundancy = redundancies(given, point, factor, system);
     let normalized = (0..values.len()).map(|index| {

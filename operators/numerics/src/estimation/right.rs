@@ -2,12 +2,14 @@
 //!
 //! The powers at both sides of a branch follow from two products of its voltages, `c = V V' cos(θ - θ')` and `s = V V' sin(θ - θ')`,
 //! and injections are their sums. So the pull of a measured injection acts on the powers of its branches as the pull of
-//! a measured flow does, and the derivative of all that is measured around a branch is taken once, by c and s.
+//! a measured flow does, and the derivative of all that is measured around a branch is taken once, by c and s. Values and weights are
+//! [`Gathered`] by place once a scan, so that a step goes through buses and branches in their order and looks nothing up.
 
+use super::gathered::Gathered;
 use super::model::Point;
-use super::system::{CONSTRAINT_SCALE, Given, System, residual};
+use super::system::{CONSTRAINT_SCALE, Given, System, wrapped};
 use crate::admittance::End;
-use crate::case::{AtBus, AtEnd, Place};
+use crate::case::{AtBus, AtEnd};
 use crate::sparse::WIDTH;
 
 /// `V V' cos(θ - θ')` and `V V' sin(θ - θ')`.
@@ -32,43 +34,70 @@ fn powers([from, to]: &[End; 2], (c, s): (f64, f64), squares: [f64; 2]) -> [[f64
     ]
 }
 
-/// Where the measurements of a state go: what they read, and the right side as far as it comes by angle and magnitude.
-struct Taken<'a> {
-    estimated: &'a mut [f64],
-    right: &'a mut [f64],
-}
-
 impl System {
-    /// Takes h and the right side at a state; `multipliers` are those of P and Q by idle bus.
+    /// Takes what each measurement reads at a state.
+    pub(super) fn read(&mut self, given: &Given, at: &Point) {
+        let Given { model, sites, .. } = *given;
+        self.estimated.resize(given.values.len(), 0.0);
+        self.take_injections(given, at);
+        let Self { estimated, injections, .. } = self;
+        for (bus, [p, q]) in injections.iter().enumerate() {
+            for &(index, quantity) in sites.at_bus(bus) {
+                estimated[index as usize] = match quantity {
+                    AtBus::Magnitude => at.v[bus],
+                    AtBus::Angle => at.va[bus],
+                    AtBus::Active => *p,
+                    AtBus::Reactive => *q,
+                };
+            }
+        }
+        for (branch, (ends, buses)) in model.branches.iter().enumerate() {
+            let powers = powers(ends, products(at, *buses), squares(at, *buses));
+            for (side, [p, q]) in powers.into_iter().enumerate() {
+                for &(index, quantity) in sites.at_end(branch, side) {
+                    estimated[index as usize] = match quantity {
+                        AtEnd::Active => p,
+                        AtEnd::Reactive => q,
+                        _ => model.at_end(branch, side, quantity, at).0,
+                    };
+                }
+            }
+        }
+    }
+
+    /// Takes the right side at a state for what was gathered; `multipliers` are those of P and Q by idle bus.
     pub(super) fn take_right(&mut self, given: &Given, at: &Point, multipliers: &[[f64; 2]]) {
-        let Given { model, sites, values, free, .. } = *given;
-        let n = model.buses();
-        self.right.clear();
-        self.right.resize(WIDTH * n, 0.0);
-        self.estimated.resize(values.len(), 0.0);
-        self.injections.clear();
+        let Given { model, free, .. } = *given;
+        self.take_injections(given, at);
+        self.right.resize(WIDTH * model.buses(), 0.0);
         // By angle and by logarithm of the magnitude, as far as it comes from powers.
         self.by_polar.clear();
-        let Self { estimated, right, injections, by_polar, .. } = self;
-        take_injections(given, at, injections);
-        let mut taken = Taken { estimated, right };
+        let Self { right, injections, by_polar, gathered, .. } = self;
+        let Gathered { buses, ends, currents } = gathered;
         // What was injected becomes its pull.
-        for (bus, injection) in injections.iter_mut().enumerate() {
-            by_polar.push(pull_bus(given, at, multipliers[bus], bus, injection, &mut taken));
+        for (bus, (injection, right)) in injections.iter_mut().zip(right.chunks_exact_mut(WIDTH)).enumerate() {
+            let [p, q, angle, magnitude] = &buses[bus];
+            let taken = *injection;
+            *injection = [p.pull(taken[0]), q.pull(taken[1])];
+            right[0] = if angle.weight == 0.0 { 0.0 } else { angle.weight * wrapped(angle.value - at.va[bus]) };
+            (right[1], right[2], right[3]) = (magnitude.pull(at.v[bus]), 0.0, 0.0);
+            if given.idle[bus] {
+                *injection = multipliers[bus].map(|multiplier| -multiplier);
+                (right[2], right[3]) = (-taken[0] / CONSTRAINT_SCALE, -taken[1] / CONSTRAINT_SCALE);
+            }
+            let ([g, b], v) = (model.shunts[bus], at.v[bus]);
+            by_polar.push([0.0, 2.0 * v * v * (g * injection[0] - b * injection[1])]);
         }
         let (pulls, by_polar) = (&injections[..], &mut by_polar[..]);
-        for (branch, (ends, buses)) in model.branches.iter().enumerate() {
+        for ((ends, buses), measured) in model.branches.iter().zip(&ends[..]) {
             let products = products(at, *buses);
             let squares = squares(at, *buses);
-            let (mut pull, mut pull_to) = (pulls[buses[0]], pulls[buses[1]]);
-            let (indices, indices_to) = (sites.at_end(branch, 0), sites.at_end(branch, 1));
-            if !(indices.is_empty() && indices_to.is_empty()) {
-                let powers = powers(ends, products, squares);
-                pull_end(given, at, (branch, 0), indices, powers[0], &mut pull, &mut taken);
-                pull_end(given, at, (branch, 1), indices_to, powers[1], &mut pull_to, &mut taken);
-            }
+            let [flow, flow_to] = powers(ends, products, squares);
+            let (pull, pull_to) = (pulls[buses[0]], pulls[buses[1]]);
+            let (p, q) = (pull[0] + measured[0].pull(flow[0]), pull[1] + measured[1].pull(flow[1]));
+            let (p_to, q_to) = (pull_to[0] + measured[2].pull(flow_to[0]), pull_to[1] + measured[3].pull(flow_to[1]));
             // Derivatives of Σ pull · power by c, s and the squares; from there by angles and logarithms of magnitudes.
-            let ([from, to], [p, q], [p_to, q_to], (c, s)) = (ends, pull, pull_to, products);
+            let ([from, to], (c, s)) = (ends, products);
             let by_c = (p * from.g_other - q * from.b_other) + (p_to * to.g_other - q_to * to.b_other);
             let by_s = (p * from.b_other + q * from.g_other) - (p_to * to.b_other + q_to * to.g_other);
             let (by_angle, by_magnitude) = (by_s * c - by_c * s, by_c * c + by_s * s);
@@ -79,95 +108,34 @@ impl System {
             other[0] -= by_angle;
             other[1] += by_magnitude + 2.0 * squares[1] * (p_to * to.g_own - q_to * to.b_own);
         }
-        for (bus, (right, by)) in taken.right.chunks_exact_mut(WIDTH).zip(by_polar).enumerate() {
+        // Currents pull at their voltages.
+        for &(branch, side, quantity, measured) in &*currents {
+            let (estimated, by) = model.at_end(branch, side, quantity, at);
+            let pull = measured.pull(estimated);
+            let buses = model.branches[branch].1;
+            for (bus, by) in [(buses[side], [by[0], by[1]]), (buses[1 - side], [by[2], by[3]])] {
+                right[WIDTH * bus] += by[0] * pull;
+                right[WIDTH * bus + 1] += by[1] * pull;
+            }
+        }
+        for (bus, (right, by)) in right.chunks_exact_mut(WIDTH).zip(by_polar).enumerate() {
             right[0] = free[2 * bus] * (right[0] + by[0]);
             right[1] = free[2 * bus + 1] * (right[1] + by[1] / at.v[bus]);
         }
     }
-}
 
-/// Active and reactive injection of each bus: what its shunt and the sides of its branches take.
-fn take_injections(given: &Given, at: &Point, injections: &mut Vec<[f64; 2]>) {
-    let model = given.model;
-    injections.extend(model.shunts.iter().zip(&at.v).map(|([g, b], v)| [g * v * v, -b * v * v]));
-    let injections = &mut injections[..];
-    for (ends, buses) in &model.branches {
-        let [from, to] = powers(ends, products(at, *buses), squares(at, *buses));
-        let own = &mut injections[buses[0]];
-        *own = [own[0] + from[0], own[1] + from[1]];
-        let other = &mut injections[buses[1]];
-        *other = [other[0] + to[0], other[1] + to[1]];
-    }
-}
-
-/// What the measurements at a bus read, and how they pull: `injection` becomes the pull at what is injected. Gives the derivative
-/// of its shunt's part.
-#[inline(always)]
-fn pull_bus(given: &Given, at: &Point, multipliers: [f64; 2], bus: usize, injection: &mut [f64; 2], taken: &mut Taken) -> [f64; 2] {
-    let Given { model, sites, values, weights, idle, .. } = *given;
-    let mut pull = [0.0; 2];
-    for &(index, quantity) in sites.at_bus(bus) {
-        let index = index as usize;
-        let (value, weight) = (values[index], weights[index]);
-        let estimated = match quantity {
-            AtBus::Magnitude => at.v[bus],
-            AtBus::Angle => at.va[bus],
-            AtBus::Active => injection[0],
-            AtBus::Reactive => injection[1],
-        };
-        taken.estimated[index] = estimated;
-        match quantity {
-            AtBus::Angle => taken.right[WIDTH * bus] += weight * residual(Place::Bus(bus, quantity), value, estimated),
-            AtBus::Magnitude => taken.right[WIDTH * bus + 1] += weight * (value - estimated),
-            AtBus::Active => pull[0] += weight * (value - estimated),
-            AtBus::Reactive => pull[1] += weight * (value - estimated),
-        }
-    }
-    if idle[bus] {
-        for which in 0..2 {
-            pull[which] = -multipliers[which];
-            taken.right[WIDTH * bus + 2 + which] = -injection[which] / CONSTRAINT_SCALE;
-        }
-    }
-    *injection = pull;
-    let ([g, b], v) = (model.shunts[bus], at.v[bus]);
-    [0.0, 2.0 * v * v * (g * pull[0] - b * pull[1])]
-}
-
-/// What the measurements at a side of a branch read, and how they pull at its power; those of its current at its voltages.
-#[inline(always)]
-fn pull_end(
-    given: &Given,
-    at: &Point,
-    (branch, side): (usize, usize),
-    indices: &[(u32, AtEnd)],
-    power: [f64; 2],
-    pull: &mut [f64; 2],
-    taken: &mut Taken,
-) {
-    let Given { model, values, weights, .. } = *given;
-    for &(index, quantity) in indices {
-        let index = index as usize;
-        let (value, weight) = (values[index], weights[index]);
-        match quantity {
-            AtEnd::Active => {
-                taken.estimated[index] = power[0];
-                pull[0] += weight * (value - power[0]);
-            }
-            AtEnd::Reactive => {
-                taken.estimated[index] = power[1];
-                pull[1] += weight * (value - power[1]);
-            }
-            _ => {
-                let (estimated, by) = model.at_end(branch, side, quantity, at);
-                taken.estimated[index] = estimated;
-                let weighted = weight * (value - estimated);
-                let buses = model.branches[branch].1;
-                for (bus, by) in [(buses[side], [by[0], by[1]]), (buses[1 - side], [by[2], by[3]])] {
-                    taken.right[WIDTH * bus] += by[0] * weighted;
-                    taken.right[WIDTH * bus + 1] += by[1] * weighted;
-                }
-            }
+    /// Active and reactive injection of each bus: what its shunt and the sides of its branches take.
+    fn take_injections(&mut self, given: &Given, at: &Point) {
+        let (model, injections) = (given.model, &mut self.injections);
+        injections.clear();
+        injections.extend(model.shunts.iter().zip(&at.v).map(|([g, b], v)| [g * v * v, -b * v * v]));
+        let injections = &mut injections[..];
+        for (ends, buses) in &model.branches {
+            let [from, to] = powers(ends, products(at, *buses), squares(at, *buses));
+            let own = &mut injections[buses[0]];
+            *own = [own[0] + from[0], own[1] + from[1]];
+            let other = &mut injections[buses[1]];
+            *other = [other[0] + to[0], other[1] + to[1]];
         }
     }
 }

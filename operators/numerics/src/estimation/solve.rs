@@ -83,7 +83,7 @@ impl Iterate {
         let mut nothing_left = plan.unknowns() == 0;
         // By residual and distance where that matters, else those of the job.
         let mut weighed = if late { weights.to_vec() } else { Vec::new() };
-        let mut mixing = Mixing::default();
+        let (mut mixing, mut gathered) = (Mixing::default(), false);
         while !nothing_left {
             if self.iterations == limit || (self.iterations > 0 && !f64::is_finite(last.0)) {
                 let (step, state) = last;
@@ -99,8 +99,16 @@ impl Iterate {
                 // The matrix is that of the angles alone, however they were come by.
                 self.point.turn();
             }
-            system.take(&given, &self.point, &self.multipliers, !kept);
+            if late {
+                system.read(&given, &self.point);
+            }
+            if late || !gathered {
+                system.gathered.take(&given);
+                gathered = true;
+            }
+            system.take_right(&given, &self.point, &self.multipliers);
             if !kept {
+                system.take_blocks(&given, &self.point);
                 factor.take(model, &system.blocks).map_err(|bus| singular(case, self.iterations, bus))?;
                 let (v, va) = (self.point.v.clone(), self.point.va.clone());
                 self.taken = Some(Taken { v, va, weights: late.then(|| weighed.clone()) });

@@ -11,6 +11,7 @@
 //! A measured one has μ = -(z - h)/R, so its right side is zero. Unlike HᵀWH, which joins the neighbours of a neighbour, this
 //! matrix has the pattern of the admittance matrix. Rows of injections are scaled by their standard deviation.
 
+use super::gathered::Gathered;
 use super::model::{Model, Point, Term};
 use crate::case::{AtBus, AtEnd, MeasurementKind, Place};
 use crate::sparse::{Block4, WIDTH, ZERO};
@@ -90,7 +91,7 @@ pub(super) struct Given<'a> {
 /// The system at a state; buffers are used again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct System {
-    /// h of each measurement.
+    /// h of each measurement where it was last asked for.
     pub(super) estimated: Vec<f64>,
     /// By slot of `Model::pairs`; only when it was asked for.
     pub(super) blocks: Vec<Block4>,
@@ -99,6 +100,8 @@ pub(super) struct System {
     /// Scale of the row of each injection, P and Q by bus, of the last matrix; 0 where there is none.
     pub(super) scales: Vec<[f64; 2]>,
     jacobian: Vec<[f64; 4]>,
+    /// What right sides are of.
+    pub(super) gathered: Gathered,
     /// While a right side is taken the injections, then their pulls.
     pub(super) injections: Vec<[f64; 2]>,
     pub(super) by_polar: Vec<[f64; 2]>,
@@ -108,9 +111,14 @@ pub(super) struct System {
 pub(super) fn residual(place: Place, value: f64, estimated: f64) -> f64 {
     let difference = value - estimated;
     match place {
-        Place::Bus(_, AtBus::Angle) => difference - 2.0 * PI * (difference / (2.0 * PI)).round_ties_even(),
+        Place::Bus(_, AtBus::Angle) => wrapped(difference),
         _ => difference,
     }
+}
+
+/// The shortest way round of a difference of angles.
+pub(super) fn wrapped(difference: f64) -> f64 {
+    difference - 2.0 * PI * (difference / (2.0 * PI)).round_ties_even()
 }
 
 impl System {
@@ -119,15 +127,15 @@ impl System {
         &self.injections
     }
 
-    /// Takes the system at a state; `multipliers` are those of P and Q by idle bus. The matrix only when it is wanted.
-    pub(super) fn take(&mut self, given: &Given, at: &Point, multipliers: &[[f64; 2]], matrix: bool) {
+    /// Takes what is measured, h and the right side at a state; `multipliers` are those of P and Q by idle bus.
+    pub(super) fn take(&mut self, given: &Given, at: &Point, multipliers: &[[f64; 2]]) {
+        self.read(given, at);
+        self.gathered.take(given);
         self.take_right(given, at, multipliers);
-        if matrix {
-            self.take_blocks(given, at);
-        }
     }
 
-    fn take_blocks(&mut self, given: &Given, at: &Point) {
+    /// Takes the matrix at a state.
+    pub(super) fn take_blocks(&mut self, given: &Given, at: &Point) {
         let Given { model, sites, .. } = given;
         let n = model.buses();
         self.scales.clear();

@@ -192,7 +192,7 @@ impl Frozen {
         let values = vec![0.0; self.kinds.len()];
         let given = Given { model, sites: &sites, values: &values, weights: &self.weights, free: &self.free, idle: &self.idle };
         let mut system = System::default();
-        system.take(&given, &Point::new(self.v.clone(), self.va.clone()), &vec![[0.0; 2]; n], true);
+        system.take_blocks(&given, &Point::new(self.v.clone(), self.va.clone()));
         let mut factor = Factor::new(model, self.order.clone());
         factor.take(model, &system.blocks).is_ok().then_some(factor)
     }
