@@ -1,8 +1,8 @@
-//! How long an outage takes: DC for all branches, AC for all of a smaller network and a sample of a large one. Floors in the same run:
+//! How long an outage takes: DC for all branches, AC for all branches and units of a smaller network and a sample of a large one. Floors in the same run:
 //! a DC and an AC power flow of the same network from scratch, as each outage would cost without what is kept.
 //!
 //! `cargo bench --bench contingency`. On a quiet machine it fails above 150 µs (DC, 9,241 buses), 0.4 ms (AC, 1,354) and 5 ms
-//! (AC, 9,241) an outage, and always when an outage that parts nothing neither converges nor says where it stands.
+//! (AC, 9,241) an outage of a branch or of a unit, and always when an outage that parts nothing neither converges nor says where it stands.
 
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures, and says what")]
 
@@ -11,7 +11,7 @@ mod support;
 use std::time::Instant;
 
 use gridflow_numerics::case::Case;
-use gridflow_numerics::contingency::{Outcome, ac, dc, each_branch};
+use gridflow_numerics::contingency::{Outcome, ac, dc, each_branch, each_generator};
 use gridflow_numerics::power_flow::{self, Cache};
 use support::{Named, machine};
 
@@ -72,10 +72,13 @@ fn main() {
         let start = power_flow::Start::Given { v: analysis.base().v.iter().map(|v| v * 1.001).collect(), va: analysis.base().va.clone() };
         let options = power_flow::Options { start, ..power_flow::Options::default() };
         let (floor, _) = timed(runs, || power_flow::solve(&case, &options, &mut cache).expect("it converges"));
-        let (taken, outcomes) = timed(runs.min(2), || analysis.solve(&some));
-        let each = taken / some.len() as f64;
-        tell("AC", &case, &outcomes, each, prepared, floor);
-        failed |= quiet && ac_target.is_some_and(|target| each > target);
+        let units = Vec::from_iter(each_generator(&case).into_iter().step_by(sample));
+        for (what, some) in [("AC, branches", &some), ("AC, units", &units)] {
+            let (taken, outcomes) = timed(runs.min(2), || analysis.solve(some));
+            let each = taken / some.len() as f64;
+            tell(what, &case, &outcomes, each, prepared, floor);
+            failed |= quiet && ac_target.is_some_and(|target| each > target);
+        }
     }
     assert!(!failed, "an outage takes longer than it may on a quiet machine");
 }

@@ -73,6 +73,10 @@ struct Done {
     open: Vec<CaseBranch>,
     suspected_branches: Vec<SuspectedBranch>,
     suspected_taps: Vec<SuspectedTap>,
+    /// Without an estimate: measurements far from a robust one, and by how many of their standard deviations.
+    far: Vec<(usize, f64)>,
+    /// Without an estimate: why nothing is blamed for it.
+    unexplained: Option<String>,
     seconds_solve: f64,
     seconds_bad_data: f64,
     scans: Vec<Value>,
@@ -134,6 +138,8 @@ fn work(arguments: &EstimateArguments, case: Case, open: Vec<CaseBranch>, known:
         open,
         suspected_branches: Vec::new(),
         suspected_taps: Vec::new(),
+        far: Vec::new(),
+        unexplained: None,
         seconds_solve,
         seconds_bad_data: 0.0,
         scans: Vec::new(),
@@ -183,9 +189,7 @@ fn work(arguments: &EstimateArguments, case: Case, open: Vec<CaseBranch>, known:
             let found = found.identification;
             done.suspicious = found.suspicious;
             let iterations = estimate.as_ref().map_or(0, |estimate| estimate.iterations);
-            let bad = found.bad.into_iter();
-            done.bad =
-                bad.map(|datum| Bad { index: datum.index, normalized_residual: datum.normalized_residual, alike: datum.alike }).collect();
+            done.bad = found.bad.into_iter().map(Bad::from).collect();
             if !(done.bad.is_empty() && done.suspected_branches.is_empty() && done.suspected_taps.is_empty()) {
                 estimate = Ok(Estimate { iterations, ..found.estimate });
             }
@@ -193,9 +197,59 @@ fn work(arguments: &EstimateArguments, case: Case, open: Vec<CaseBranch>, known:
         done.seconds_bad_data = begun.elapsed().as_secs_f64();
         done.critical = estimation::critical(case, reference, measurements, &warm, &mut cache)?;
         done.placements = estimation::placements(case, reference, measurements, &warm, &mut cache)?;
+    } else if !arguments.robust && !arguments.keep_bad_data {
+        let begun = Stopwatch::start();
+        estimate = explain(&mut done, reference, &options, estimate, &mut cache);
+        done.seconds_bad_data = begun.elapsed().as_secs_f64();
     }
     done.estimate = estimate;
     Ok(done)
+}
+
+/// What can be said of measurements without an estimate: a branch or tap that is not as the file has it, with which there is one; else the
+/// measurements furthest from a robust estimate, which is told and is not the answer.
+fn explain(
+    done: &mut Done,
+    reference: usize,
+    options: &Options,
+    estimate: Result<Estimate, EstimationError>,
+    cache: &mut Cache,
+) -> Result<Estimate, EstimationError> {
+    let Err(error @ (EstimationError::NotConverged { .. } | EstimationError::Singular { .. })) = estimate else { return estimate };
+    let (case, measurements) = (&done.case, &done.read.measurements);
+    let starts = [options.clone(), Options { start: None, ..options.clone() }];
+    let bad_data = estimation::BadDataOptions::default();
+    for start in &starts {
+        if let Ok(found) = estimation::diagnose(case, &done.open, reference, measurements, start, &bad_data, cache) {
+            (done.suspected_branches, done.suspected_taps) = (found.branches, found.taps);
+            let found = found.identification;
+            done.suspicious = found.suspicious;
+            done.bad = found.bad.into_iter().map(Bad::from).collect();
+            return Ok(found.estimate);
+        }
+    }
+    let huber = Options { method: Method::Huber { threshold: HUBER }, ..options.clone() };
+    match estimate_from_either(case, reference, measurements, &huber, cache) {
+        Ok(robust) => {
+            let chance = estimation::greatest_by_chance(robust.used.iter().filter(|used| **used).count());
+            let sizes = robust.residuals.iter().zip(measurements).map(|(residual, measurement)| residual.abs() / measurement.sigma);
+            let far = sizes.enumerate().filter(|(index, size)| robust.used[*index] && *size > chance);
+            done.far = far.collect();
+            done.far.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            done.unexplained = Some("no branch or tap was found whose correction gives an estimate".to_owned());
+        }
+        Err(also) => {
+            done.unexplained =
+                Some(format!("no branch or tap was found whose correction gives an estimate, nor is there a robust one: {also}"))
+        }
+    }
+    Err(error)
+}
+
+impl From<estimation::BadDatum> for Bad {
+    fn from(datum: estimation::BadDatum) -> Self {
+        Self { index: datum.index, normalized_residual: datum.normalized_residual, alike: datum.alike }
+    }
 }
 
 /// An id as JSON: a number if it is one.
@@ -297,6 +351,8 @@ fn as_json(done: &Done) -> Value {
         Err(error) => json!({
             "observable": Value::Null, "iterations": Value::Null, "objective": Value::Null, "degrees_of_freedom": Value::Null,
             "chi2_threshold": Value::Null, "buses": [], "unobservable_buses": [], "reason": error.to_string(),
+            "far_from_robust_estimate": done.far.iter().map(|(index, deviation)| json!({ "id": name(index), "deviation": deviation })).collect::<Vec<_>>(),
+            "unexplained": done.unexplained,
         }),
     };
     if let (Value::Object(out), Value::Object(more)) = (&mut out, more) {
@@ -330,6 +386,13 @@ fn tell(arguments: &EstimateArguments, done: &Done) {
         Ok(found) => found,
         Err(error) => {
             say!("NOT CONVERGED: {error}");
+            if let Some(reason) = &done.unexplained {
+                say!("  {reason}");
+            }
+            if !done.far.is_empty() {
+                let far = done.far.iter().map(|(index, deviation)| format!("{} by {deviation:.1} sigma", name(*index)));
+                say!("  furthest from a robust estimate: {}", list(far));
+            }
             return;
         }
     };

@@ -75,6 +75,24 @@ fn two_buses_are_estimated_by_hand() {
 }
 
 #[test]
+fn without_an_estimate_what_was_tried_is_told() {
+    let dir = scratch();
+    let (network, file) = (dir.path().join("two.m"), dir.path().join("m.csv"));
+    std::fs::write(&network, TWO_BUSES).expect("scratch can be written");
+    // More than twice what the line can carry at these voltages, by all meters.
+    let beyond = MEASURED.replace("52.3359562", "2500").replace(",0.01", ",0.0001");
+    std::fs::write(&file, beyond).expect("scratch can be written");
+    let run = |more: &[&str]| gridflow(&[&["estimate", text(&network), "--measurements", text(&file)], more].concat());
+    let (code, out, errors) = run(&["--json"]);
+    assert_eq!(code, 4, "{out} {errors}");
+    let found = json(&out);
+    assert_eq!(found["converged"], false, "{out}");
+    assert!(found["unexplained"].as_str().is_some_and(|reason| reason.contains("no branch or tap")), "{out}");
+    let (code, out, _) = run(&[]);
+    assert!(code == 4 && out.contains("NOT CONVERGED") && out.contains("no branch or tap"), "{out}");
+}
+
+#[test]
 fn bad_data_and_unobservable_buses_exit_with_4_and_are_named() {
     let dir = scratch();
     let (network, file) = (dir.path().join("two.m"), dir.path().join("m.csv"));

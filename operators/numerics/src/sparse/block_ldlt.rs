@@ -296,8 +296,9 @@ impl BlockLdlt {
         }
         for k in 0..n {
             let value = y[k];
-            for slot in self.lower_starts[k]..self.lower_starts[k + 1] {
-                let (l, target) = (&self.lower[slot], &mut y[self.lower_rows[slot] as usize]);
+            let column = self.lower_starts[k]..self.lower_starts[k + 1];
+            for (l, target) in self.lower[column.clone()].iter().zip(&self.lower_rows[column]) {
+                let target = &mut y[*target as usize];
                 for row in 0..WIDTH {
                     let l = &l[WIDTH * row..WIDTH * row + WIDTH];
                     target[row] -= l[0] * value[0] + l[1] * value[1] + l[2] * value[2] + l[3] * value[3];
@@ -310,8 +311,9 @@ impl BlockLdlt {
             for (d, sum) in d.chunks_exact(WIDTH).zip(&mut sum) {
                 *sum = d[0] * value[0] + d[1] * value[1] + d[2] * value[2] + d[3] * value[3];
             }
-            for slot in self.lower_starts[k]..self.lower_starts[k + 1] {
-                let (l, source) = (&self.lower[slot], &y[self.lower_rows[slot] as usize]);
+            let column = self.lower_starts[k]..self.lower_starts[k + 1];
+            for (l, source) in self.lower[column.clone()].iter().zip(&self.lower_rows[column]) {
+                let source = &y[*source as usize];
                 for row in 0..WIDTH {
                     for (column, sum) in sum.iter_mut().enumerate() {
                         *sum -= l[WIDTH * row + column] * source[row];
