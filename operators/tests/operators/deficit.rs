@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gridflow_inputs::Input;
-use gridflow_inputs::ids::{BusId, FeederId, GeneratorId, IslandId, LoadId, SensorId, SourceId, ZoneId};
-use gridflow_inputs::input::{Quantity, Sensor};
+use gridflow_inputs::ids::{BusId, FeederId, GeneratorId, IslandId, LoadId, SensorId, SourceId, StorageId, ZoneId};
+use gridflow_inputs::input::{Quantity, Sensor, StorageTelemetry};
 use gridflow_inputs::network::{EquipmentKind, Generator, Load, Side};
-use gridflow_inputs::units::{MicroRadians, MicroVolts, MilliVars, MilliWatts, PartsPerMillion};
+use gridflow_inputs::units::{MicroRadians, MicroVolts, MilliCelsius, MilliVars, MilliWattHours, MilliWatts, PartsPerMillion};
 use gridflow_operators::decision::{BusState, Deficit, Estimate, Topology};
 use gridflow_operators::deficit::{Before, DeficitInput, DeficitOutput, Deficits};
 use gridflow_operators::sealed::Logic;
@@ -219,4 +219,80 @@ fn a_load_that_gives_is_known_by_the_estimate_as_any_other() {
     told.epoch(10, vec![DeficitInput::Changed(IslandId(1))]);
     let before = told.before.keys().next().map(|(_, before)| Arc::clone(before)).expect("it is told");
     assert_eq!(before.loads.iter().map(|load| load.p.0 / MW).collect::<Vec<_>>(), [14], "what flows out of its bus");
+}
+
+#[test]
+fn a_storage_unit_that_trips_takes_what_it_gave_with_it() {
+    const STORAGE: EquipmentKind = EquipmentKind::Storage;
+    let mut told = Told::default();
+    // At the bus of the second unit, which is not metered.
+    let storage = crate::security::storage(7, BusId(3));
+    let mut rows: Vec<_> =
+        loads().into_iter().map(|row| DeficitInput::Element((EquipmentKind::Load, row.id.0), Input::from(row))).collect();
+    rows.extend(units().into_iter().map(|row| DeficitInput::Element((EquipmentKind::Generator, row.id.0), Input::from(row))));
+    rows.push(DeficitInput::Element((STORAGE, 7), Input::from(storage)));
+    rows.extend((1..=4).map(|id| belongs(EquipmentKind::Load, id, Some(1), true, 1)));
+    rows.extend([1, 3].map(|id| belongs(EquipmentKind::Generator, id, Some(1), true, 1)));
+    rows.push(belongs(STORAGE, 7, Some(1), true, 1));
+    let report = |change| {
+        let row = StorageTelemetry {
+            storage: StorageId(7),
+            event_ms: START,
+            soc: PartsPerMillion(500_000),
+            p: MilliWatts(5 * MW),
+            temperature: MilliCelsius(20_000),
+            milli_cycles: 0,
+            capacity: MilliWattHours(10 * MW),
+        };
+        DeficitInput::Report(Arc::new(row), change)
+    };
+    rows.extend([report(1), DeficitInput::Changed(IslandId(1))]);
+    told.epoch(0, rows);
+    assert_eq!(told.rows(), [(1, 0, true, 45, 40, 40, -4_200, 40)]);
+
+    // Without an island its report does not hold any more; what it gave is known of the moment before all the same.
+    told.epoch(6, vec![estimate(START + 5_000)]);
+    let trip = [belongs(STORAGE, 7, Some(1), true, -1), belongs(STORAGE, 7, None, false, 1), report(-1)];
+    told.epoch(10, trip.into_iter().chain([DeficitInput::Changed(IslandId(1))]).collect());
+    // The first unit gave 30 + 10, the second -1 + 10 - 5; the loads beside them are nobody's, the others 14 each: losses 1 of 48.
+    assert_eq!(told.rows(), [(1, 10, true, 44, 48, 20, 4_999, 28)]);
+    let before = told.before.keys().next().map(|(_, before)| Arc::clone(before)).expect("it is told");
+    assert_eq!(before.units.iter().map(|unit| (unit.unit.0, unit.p.0 / MW)).collect::<Vec<_>>(), [(1, 40), (3, 4)]);
+}
+
+#[test]
+fn an_island_without_a_source_has_its_lost_load_and_nothing_is_decided_about_it() {
+    const LOAD: EquipmentKind = EquipmentKind::Load;
+    let mut told = Told::default();
+    let mut rows: Vec<_> = loads().into_iter().map(|row| DeficitInput::Element((LOAD, row.id.0), Input::from(row))).collect();
+    rows.push(DeficitInput::Element((EquipmentKind::Generator, 1), Input::from(units()[0].clone())));
+    rows.extend([1, 2].map(|id| belongs(LOAD, id, Some(1), true, 1)));
+    rows.extend([3, 4].map(|id| belongs(LOAD, id, Some(3), false, 1)));
+    rows.push(belongs(EquipmentKind::Generator, 1, Some(1), true, 1));
+    rows.extend([1, 3].map(|island| DeficitInput::Changed(IslandId(island))));
+    told.epoch(0, rows);
+    assert_eq!(told.rows(), [(1, 0, true, 20, 20, 20, 400, 40), (3, 0, false, 0, 20, 20, 20_000, 0)]);
+
+    // Of a row of dead equipment the topology tells no change.
+    let more = Load { load_p: MilliWatts(15 * MW), ..loads()[2].clone() };
+    told.epoch(5, vec![DeficitInput::Element((LOAD, 3), Input::from(more.clone()))]);
+    assert_eq!(told.rows(), [(1, 0, true, 20, 20, 20, 400, 40), (3, 5, false, 0, 25, 25, 25_000, 0)]);
+    told.epoch(6, vec![DeficitInput::Element((LOAD, 3), Input::from(more))]);
+    assert_eq!(told.rows()[1].1, 5, "the same row again changes nothing");
+
+    // Resumed, decisions hear of the living again.
+    let saved = told.deficits.save();
+    told.deficits = Deficits::default();
+    told.deficits.load(&saved, &|_| true).expect("it was saved");
+    let mut held = Vec::new();
+    told.deficits.hold(&mut held);
+    assert!(matches!(&held[..], [DeficitOutput::Before(IslandId(1), _, 1)]), "{held:?}");
+
+    // One load opens, then the other joins the living: nothing is left of the island.
+    let opens = [belongs(LOAD, 4, Some(3), false, -1), belongs(LOAD, 4, None, false, 1), DeficitInput::Changed(IslandId(3))];
+    told.epoch(8, opens.into());
+    assert_eq!(told.rows()[1], (3, 8, false, 0, 15, 15, 15_000, 0));
+    let joins = [belongs(LOAD, 3, Some(3), false, -1), belongs(LOAD, 3, Some(1), true, 1), DeficitInput::Changed(IslandId(1))];
+    told.epoch(9, joins.into());
+    assert_eq!(told.rows(), [(1, 9, true, 20, 35, 35, 15_700, 40)]);
 }

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gridflow_inputs::ids::{BranchId, BusId, IslandId, SourceId};
-use gridflow_inputs::input::{OutageRequest, Sequenced, Tick, Timer};
-use gridflow_inputs::network::{BusKind, EquipmentKind, Network};
+use gridflow_inputs::ids::{BranchId, BusId, IslandId, LoadId, SourceId, StorageId};
+use gridflow_inputs::input::{OutageRequest, Sequenced, StorageTelemetry, Tick, Timer};
+use gridflow_inputs::network::{BusKind, EquipmentKind, Load, Network};
+use gridflow_inputs::units::{MilliCelsius, MilliVars, MilliWattHours, MilliWatts, PartsPerMillion};
 use gridflow_inputs::{Input, Kind};
-use gridflow_numerics::case::Case;
+use gridflow_numerics::case::{Case, CaseLoad};
 use gridflow_numerics::power_flow::{self, Slack};
 use gridflow_operators::contingency::REFRESH_MS;
 use gridflow_operators::decision::{BreachKind, Estimate, Maintenance, Output, Reason, Rejected, Verdict};
@@ -19,10 +20,13 @@ use gridflow_operators::maintenance::requests::{RequestInput, RequestOutput, Req
 use gridflow_operators::sealed::{Clock, Logic};
 use gridflow_operators::state::State;
 
-use crate::security::{BASE_MVA, Dense, HANGING, START, Step, Which, elements, estimate, insecure, island, network, told};
+use crate::security::{BASE_MVA, Dense, HANGING, START, Step, Which, elements, estimate, insecure, island, network, storage, told};
 
 const BRANCH: EquipmentKind = EquipmentKind::Branch;
 const UNIT: EquipmentKind = EquipmentKind::Generator;
+const STORAGE: EquipmentKind = EquipmentKind::Storage;
+/// What storage units give.
+const STORED_MW: f64 = 25.0;
 
 fn request(id: u64, place: Place) -> OutageRequest {
     let (equipment, equipment_id) = place;
@@ -44,6 +48,7 @@ fn slow(network: &Network, estimate: &Estimate, out: &[Place]) -> Slow {
     let mut rest = network.clone();
     rest.branches.retain(|row| !out.contains(&(BRANCH, row.id.0)));
     rest.generators.retain(|row| !out.contains(&(UNIT, row.id.0)));
+    rest.storages.retain(|row| !out.contains(&(STORAGE, row.id.0)));
     let mut reached = BTreeSet::from([BusId(3)]);
     for _ in 0..rest.buses.len() {
         for row in &rest.branches {
@@ -58,13 +63,18 @@ fn slow(network: &Network, estimate: &Estimate, out: &[Place]) -> Slow {
     rest.shunts.retain(|row| reached.contains(&row.bus));
     let mut case = Case::new(BASE_MVA, &rest).expect("it is a case");
     let state = |bus: BusId| estimate.buses.iter().find(|state| state.bus == bus).expect("it was estimated");
-    let fed: BTreeSet<BusId> = network.generators.iter().map(|unit| unit.bus).collect();
+    let stores = || network.storages.iter().map(|row| row.bus);
+    let fed: BTreeSet<BusId> = network.generators.iter().map(|unit| unit.bus).chain(stores()).collect();
     let nominal = |bus: BusId| network.loads.iter().filter(|row| row.bus == bus).map(|row| row.load_p.mw()).sum::<f64>();
     for load in &mut case.loads {
         let bus = case.buses[load.bus].id;
         if !fed.contains(&bus) {
             (load.p, load.q) = (-state(bus).p.mw() / BASE_MVA, -state(bus).q.mvar() / BASE_MVA);
         }
+    }
+    for row in &rest.storages {
+        let (bus, p) = (case.bus_index(row.bus).expect("it is energised"), -STORED_MW / BASE_MVA);
+        case.loads.push(CaseLoad { bus, p, q: 0.0, ..case.loads[0].clone() });
     }
     for unit in &mut case.generators {
         let bus = &case.buses[unit.bus];
@@ -226,6 +236,35 @@ fn a_planned_outage_breaks_what_a_grid_built_anew_without_it_breaks() {
         assert_verdict(verdicts(&told[4].0)[id], &network, &estimates[2], out, at(305));
     }
     assert_eq!(verdicts(&told[5].0).keys().copied().collect::<Vec<_>>(), [1, 2, 4, 5], "what is taken back has no verdict");
+}
+
+// REQ: GRID-07
+#[test]
+fn a_planned_outage_of_a_storage_unit_takes_what_it_gives_and_leaves_the_load_beside_it() {
+    let (grid, bus, at) = (network(), BusId(13), |seconds: u64| START + 1_000 * seconds);
+    let store = (STORAGE, 1);
+    // To the estimator what storage gives is as good as a load that gives.
+    let given = MilliWatts::from_mw(STORED_MW).expect("it is small");
+    let mut giving = grid.clone();
+    giving.loads.push(Load { id: LoadId(98), bus, load_p: MilliWatts(-given.0), load_q: MilliVars(0), ..grid.loads[0].clone() });
+    let estimate = estimate(&giving, 1.0, at(5));
+    let network = Network { storages: vec![storage(1, bus)], ..grid };
+    let report = StorageTelemetry {
+        storage: StorageId(1),
+        event_ms: at(4) as i64,
+        soc: PartsPerMillion(500_000),
+        p: given,
+        temperature: MilliCelsius(20_000),
+        milli_cycles: 0,
+        capacity: MilliWattHours(80_000_000_000),
+    };
+    let mut first = elements(&network);
+    first.extend([island(at(0)), GridRow::Storage(Arc::new(report)), GridRow::Estimate(Arc::new(estimate.clone()))]);
+    first.push(GridRow::Outage(Arc::new(request(1, store))));
+    let told = told(&[Step { epoch: at(5), begins: first, ceases: vec![], tick: true }], || Which::Maintenance);
+    let row = verdicts(&told[0].0)[&1].clone();
+    assert_verdict(&row, &network, &estimate, &[store], at(5));
+    assert!(row.verdict == Verdict::Insecure && row.breaches.iter().any(|breach| breach.kind == BreachKind::BranchLoading), "{row:?}");
 }
 
 /// What a book of requests holds after an epoch: outages of islands, and verdicts on what is out.

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gridflow_inputs::Input;
-use gridflow_inputs::ids::{BranchId, BusId, IslandId, LoadId};
+use gridflow_inputs::ids::{BranchId, BusId, IslandId, LoadId, StorageId};
 use gridflow_inputs::input::Region;
-use gridflow_inputs::network::{EquipmentKind, Network};
-use gridflow_inputs::units::{MicroHertz, MicroRadians, MicroVolts, MilliVars, MilliVoltAmperes, MilliWatts};
+use gridflow_inputs::network::{EquipmentKind, Network, Storage};
+use gridflow_inputs::units::{
+    MicroHertz, MicroPerMwh, MicroRadians, MicroVolts, MilliVars, MilliVoltAmperes, MilliWattHours, MilliWatts, PartsPerMillion,
+};
 use gridflow_numerics::case::Case;
 use gridflow_numerics::power_flow;
 use gridflow_operators::constraints::solve_constraints;
@@ -77,6 +79,27 @@ pub(crate) fn estimate(network: &Network, loads: f64, tick_ms: u64) -> Estimate 
         buses: case.buses.iter().enumerate().map(state).collect(),
         unobservable: Vec::new(),
         resting: Vec::new(),
+    }
+}
+
+/// A storage unit.
+pub(crate) fn storage(id: u32, bus: BusId) -> Storage {
+    let power = MilliWatts::from_mw(40.0).expect("it is small");
+    Storage {
+        id: StorageId(id),
+        valid_from_ms: 0,
+        name: String::new(),
+        bus,
+        capacity: MilliWattHours(80_000_000_000),
+        charge_max: power,
+        discharge_max: power,
+        charge_efficiency: PartsPerMillion(950_000),
+        discharge_efficiency: PartsPerMillion(950_000),
+        soc_min: PartsPerMillion(0),
+        soc_max: PartsPerMillion(1_000_000),
+        soc_start: PartsPerMillion(500_000),
+        wear_cost: MicroPerMwh(0),
+        in_service: true,
     }
 }
 

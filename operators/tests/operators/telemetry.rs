@@ -118,6 +118,7 @@ pub(crate) enum Tell {
     Row(Output, i64),
     Newest(Reading, i64),
     Correction(Correction),
+    Phasor(Reading),
 }
 
 /// Telemetry and accounts of some workers, without a dataflow.
@@ -144,7 +145,7 @@ impl Region {
                 TelemetryOutput::Row(row, change) => self.told.push(Tell::Row(row, change)),
                 TelemetryOutput::Newest(row, change) => self.told.push(Tell::Newest(row, change)),
                 TelemetryOutput::Correction(row) => self.told.push(Tell::Correction(row)),
-                TelemetryOutput::Phasor(_) => unreachable!("no log here has synchrophasors"),
+                TelemetryOutput::Phasor(row) => self.told.push(Tell::Phasor(row)),
                 TelemetryOutput::Partial(partial) => {
                     self.partials.push(partial.clone());
                     let input = AccountInput::Partial(partial);
@@ -255,6 +256,7 @@ fn add(sum: &mut Picture, told: impl IntoIterator<Item = Tell>) {
             Tell::Row(row, change) => sum.outputs.add(row, change),
             Tell::Newest(row, change) => sum.newest.add(row, change),
             Tell::Correction(row) => sum.corrections.add(row, 1),
+            Tell::Phasor(row) => unreachable!("no log here has synchrophasors: {row:?}"),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Telemetry case by case: what storms seldom reach, each with its expected answer spelled out.
 
-use gridflow_inputs::ids::{BusId, FeederId, SourceId, ZoneId};
-use gridflow_inputs::input::{FeederAssignment, Kind, Measurement, Quality, Quantity, Sensor, Tick, Timer};
+use gridflow_inputs::ids::{BusId, FeederId, SensorId, SourceId, ZoneId};
+use gridflow_inputs::input::{FeederAssignment, Kind, Measurement, PmuSample, Quality, Quantity, Sensor, Tick, Timer};
 use gridflow_inputs::network::{EquipmentKind, Generator};
+use gridflow_inputs::units::{MicroHertz, MicroRadians, MicroVolts};
 use gridflow_inputs::{Epoch, Input};
 use gridflow_operators::decision::{AlarmKind, Kpi, Measure, Output, Reason, Window, WindowScope};
 use gridflow_operators::telemetry::STUCK_READINGS;
@@ -253,5 +254,49 @@ fn a_sensor_and_a_bus_have_a_greatest_number_of_versions_whatever_the_number_of_
             assert_eq!(refusals(picture, Kind::Sensor), [(1, 1_024)], "{workers} workers");
             assert_eq!(refusals(picture, Kind::FeederAssignment), [(1, 1_024)], "{workers} workers");
         }
+    }
+}
+
+#[test]
+fn a_synchrophasor_frame_is_taken_by_the_worker_of_its_sensor_and_by_no_other() {
+    let sensors = (30..38).map(|id| Sensor {
+        range_min: 0,
+        range_max: 10_000_000,
+        ..sensor(id, Quantity::VoltageMagnitude, EquipmentKind::Bus, id, 1, 1)
+    });
+    let mut rows: Vec<Input> = sensors.map(Input::from).collect();
+    rows.insert(0, region(60_000));
+    let frame = |id: u32, quality| PmuSample {
+        sensor: SensorId(id),
+        event_us: (BEGIN + 900) * 1_000 + 250,
+        voltage: MicroVolts(1_000_000 + i64::from(id)),
+        angle: MicroRadians(-i64::from(id)),
+        frequency: MicroHertz(50_000_000),
+        rocof: 0,
+        quality,
+    };
+    // One of a sensor that nobody knows, and one that says itself that it is bad.
+    let frames: Vec<Input> =
+        (30..37).map(|id| frame(id, Quality::Good)).chain([frame(99, Quality::Good), frame(37, Quality::Bad)]).map(Input::from).collect();
+    for workers in 1..=4 {
+        let mut of = Region::new(workers);
+        of.apply(BEGIN as Epoch, &rows);
+        let mut of = if workers == 3 { of.resumed(BEGIN as Epoch, 2) } else { of };
+        of.told.clear();
+        of.apply((BEGIN + 1_000) as Epoch, &frames);
+        let mut phasors: Vec<_> = of.told.iter().filter_map(|told| if let Tell::Phasor(row) = told { Some(row) } else { None }).collect();
+        phasors.sort_by_key(|row| (row.sensor.id, row.sensor.quantity));
+        let found: Vec<_> = phasors.iter().map(|row| (row.sensor.id.0, row.sensor.quantity, row.event_ms - BEGIN, row.value)).collect();
+        let expected = (30..37).flat_map(|id: u32| {
+            [(id, Quantity::VoltageMagnitude, 900, 1_000_000 + i64::from(id)), (id, Quantity::VoltageAngle, 900, -i64::from(id))]
+        });
+        let mut expected: Vec<_> = expected.collect();
+        expected.sort();
+        assert_eq!(found, expected, "{workers} workers");
+        let refused = of
+            .told
+            .iter()
+            .filter(|told| matches!(told, Tell::Row(Output::Rejected(row), 1) if (row.subject, row.reason) == (99, Reason::Unknown)));
+        assert_eq!(refused.count(), 1, "{workers} workers");
     }
 }
