@@ -14,10 +14,10 @@ use crate::support::{assert_same_bytes, changelog, epochs, record_demo, replay_i
 /// The bus that is taken apart, and its two nodes with the coupler between them.
 const BUS: BusId = BusId(4);
 const FAR: BusId = BusId(104);
-const COUPLER: SwitchId = SwitchId(9_001);
+pub(crate) const COUPLER: SwitchId = SwitchId(9_001);
 
 /// Takes the bus apart: every other branch hangs on the far node.
-fn apart(rows: &mut Vec<Input>) {
+pub(crate) fn apart(rows: &mut Vec<Input>) {
     let mut added = Vec::new();
     for row in rows.iter_mut() {
         match row {
@@ -38,7 +38,7 @@ fn apart(rows: &mut Vec<Input>) {
     rows.extend(added);
 }
 
-fn moved(switch: SwitchId, epoch: Epoch, closed: bool) -> Input {
+pub(crate) fn moved(switch: SwitchId, epoch: Epoch, closed: bool) -> Input {
     SwitchStatus { switch, event_ms: epoch as i64, closed, quality: Quality::Good }.into()
 }
 

@@ -8,7 +8,10 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use crate::support::{assert_same_bytes, epochs, files, free_hosts, record_demo, replay_into, scratch, workers, write_log};
+use gridflow_operators::decision::Stream;
+
+use crate::nodes::{COUPLER, apart, moved};
+use crate::support::{assert_same_bytes, changelog, epochs, files, free_hosts, record_demo, replay_into, scratch, workers, write_log};
 
 /// A run of `log` with the state in `state`, up to the end of the log.
 fn command(log: &Path, state: &Path, more: &[&str]) -> Command {
@@ -358,4 +361,32 @@ fn processes_that_were_given_different_ends_stop_instead_of_waiting_for_ever() {
         said += &stderr(child);
     }
     assert!(said.contains("the processes disagree"), "{said}");
+}
+
+// REQ: GRID-01
+#[test]
+fn a_coupler_that_is_open_when_a_run_dies_is_open_when_it_goes_on() {
+    let dir = scratch();
+    let recorded = dir.path().join("recorded");
+    record_demo(&recorded, 6, 41);
+    let mut all = epochs(&recorded);
+    apart(&mut all[0].1);
+    // Open from the second hundred of epochs on until behind the checkpoint at which the run dies.
+    for (place, closed) in [(150, false), (290, true)] {
+        let (epoch, rows) = &mut all[place];
+        rows.push(moved(COUPLER, *epoch, closed));
+    }
+    let (log, straight, state) = (dir.path().join("log"), dir.path().join("straight"), dir.path().join("state"));
+    write_log(&log, &all);
+    let digest = replay_into(&log, &straight, workers(1)).summary.digest;
+    let more = ["--until-end", "--workers", "2", "--checkpoint-every", "100", "--fail-at", "checkpoint-named:2"];
+    let output = command(&log, &state, &more).output().expect("the binary is built");
+    assert!(!output.status.success(), "it did not die");
+    let summary = finish(&log, &state, &["--until-end", "--workers", "3"]);
+    let resumed = summary["resumed_from"].as_u64().expect("it went on from a checkpoint");
+    assert!((all[150].0..all[290].0).contains(&resumed), "{resumed}: the coupler is closed there");
+    assert_eq!(summary["digest"], digest.as_str());
+    assert_same_bytes(&straight, &state.join("out"), "resumed with an open coupler");
+    let told: Vec<_> = changelog(&straight, Stream::BusAssignment).into_iter().map(|(epoch, rows)| (epoch, rows[0].1)).collect();
+    assert_eq!(told, [(all[0].0, 1), (all[150].0, -1), (all[290].0, 1)]);
 }
