@@ -15,13 +15,15 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 
 use gridflow_inputs::ids::{BranchId, BusId, SensorId};
-use gridflow_inputs::network::{BusKind, Network};
+use gridflow_inputs::network::{Branch, BusKind, Network};
 use gridflow_inputs::table::{Header, ParseError, Row, shown};
 use gridflow_numerics::case::{Case, CaseBranch, CaseMeasurement, MeasurementKind as Kind};
 use gridflow_numerics::estimation::{Cache, Estimate, EstimationError, Options, estimate};
 
 /// Longest line read.
 const LINE_BYTES: usize = 64 * 1024;
+/// Why an injection at a node may not count.
+const POOLED: &str = "only the sum of all its nodes that inject counts, each by its most exact meter";
 /// Names of kinds, in messages.
 const KINDS: &str = "vm, va, p_inj, q_inj, p_flow, q_flow, i_mag, i_re or i_im";
 
@@ -30,9 +32,9 @@ const KINDS: &str = "vm, va, p_inj, q_inj, p_flow, q_flow, i_mag, i_re or i_im";
 pub struct Measurements {
     /// As the estimator takes them; the sensor of each is its place in `ids`.
     pub measurements: Vec<CaseMeasurement>,
-    /// Their ids.
+    /// Their ids; of a sum of injections at the nodes of a bus those of its parts, joined by ` + `.
     pub ids: Vec<String>,
-    /// Those of equipment that is out of service, which are left out, and why.
+    /// Those of equipment that is out of service or within a bus, which are left out, and why.
     pub left_out: Vec<(String, String)>,
 }
 
@@ -47,13 +49,14 @@ pub fn read_measurements(path: &Path, case: &Case, known: &Known) -> Result<Meas
     read_lines(&name, std::io::BufReader::new(file), case, known)
 }
 
-/// Branches out of service between buses of a case that could be closed: whose data makes sense and whose ends are two buses. None where
-/// one of them makes no sense.
+/// Branches out of service between buses of a case that could be closed: whose data makes sense, that have an impedance, and whose ends
+/// are two buses. None where one of them makes no sense.
 #[must_use]
 pub fn out_of_service(base_mva: f64, network: &Network, case: &Case) -> Vec<CaseBranch> {
     let mut closed = network.clone();
-    closed.branches.iter_mut().for_each(|branch| branch.in_service = true);
-    let Ok(whole) = Case::new(base_mva, &closed) else { return Vec::new() };
+    let impedance = |branch: &&mut Branch| branch.r_pu.get() != 0.0 || branch.x_pu.get() != 0.0;
+    closed.branches.iter_mut().filter(impedance).for_each(|branch| branch.in_service = true);
+    let Ok(whole) = Case::of_nodes(base_mva, &closed) else { return Vec::new() };
     let inside = |branch: &CaseBranch| {
         let [from, to] = [branch.from, branch.to].map(|bus| case.bus_index(whole.buses[bus].id));
         Some(CaseBranch { from: from?, to: to?, ..branch.clone() }).filter(|branch| branch.from != branch.to)
@@ -65,13 +68,31 @@ pub fn out_of_service(base_mva: f64, network: &Network, case: &Case) -> Vec<Case
 #[derive(Clone, Debug)]
 pub struct Known {
     /// Numbers of all buses, ascending.
-    pub buses: Vec<BusId>,
-    /// Rows of the branch table.
-    pub branches: u32,
+    buses: Vec<BusId>,
+    /// Rows of the branch table: the ends of those in service.
+    branches: BTreeMap<u32, Option<[BusId; 2]>>,
+}
+
+impl Known {
+    /// What a network holds.
+    #[must_use]
+    pub fn of(network: &Network) -> Self {
+        let mut buses: Vec<_> = network.buses.iter().map(|bus| bus.id).collect();
+        buses.sort_unstable();
+        let branch = |row: &Branch| (row.id.0, row.in_service.then_some([row.from, row.to]));
+        Self { buses, branches: network.branches.iter().map(branch).collect() }
+    }
+
+    /// Whether a branch in service joins nodes of one bus.
+    fn within_a_bus(&self, case: &Case, branch: u32) -> bool {
+        let ends = self.branches.get(&branch).copied().flatten();
+        ends.is_some_and(|[from, to]| case.bus_index(from).is_some() && case.bus_index(from) == case.bus_index(to))
+    }
 }
 
 fn read_lines(name: &str, mut reader: impl BufRead, case: &Case, known: &Known) -> Result<Measurements, ParseError> {
     let mut found = Measurements::default();
+    let (mut taken, mut ids) = (Vec::new(), Vec::new());
     let mut lines = BTreeMap::new();
     let mut table: Option<(Header, Columns)> = None;
     let mut bytes = Vec::new();
@@ -103,10 +124,10 @@ fn read_lines(name: &str, mut reader: impl BufRead, case: &Case, known: &Known) 
         if let Some(first) = lines.insert(id.to_owned(), line) {
             return Err(row.error(columns.id, format!("the id {} is that of line {first} too; give each measurement its own", shown(id))));
         }
-        match columns.measurement(&row, case, known, found.ids.len())? {
+        match columns.measurement(&row, case, known, ids.len())? {
             Ok(measurement) => {
-                found.measurements.push(measurement);
-                found.ids.push(id.to_owned());
+                taken.push(measurement);
+                ids.push(id.to_owned());
             }
             Err(reason) => found.left_out.push((id.to_owned(), reason)),
         }
@@ -114,8 +135,21 @@ fn read_lines(name: &str, mut reader: impl BufRead, case: &Case, known: &Known) 
     if table.is_none() {
         return Err(ParseError::file(name, "the file is empty; expected the header id,kind,element,side,value,sigma"));
     }
+    let (measurements, part_of) = case.pooled(&taken);
+    found.ids = vec![String::new(); measurements.len()];
+    for ((id, part_of), (node, _)) in ids.into_iter().zip(part_of).zip(&taken) {
+        let Some(name) = part_of.map(|place| &mut found.ids[place]) else {
+            found.left_out.push((id, format!("bus {node} is a node of bus {}: {POOLED}", case.nodes.bus(*node))));
+            continue;
+        };
+        *name = if name.is_empty() { id } else { format!("{name} + {id}") };
+    }
+    found.measurements = measurements;
     Ok(found)
 }
+
+/// A measurement with the node at which it was taken.
+type Taken = (BusId, CaseMeasurement);
 
 /// Places of the columns.
 struct Columns {
@@ -140,8 +174,9 @@ impl Columns {
         })
     }
 
-    /// The measurement of a row, or why it is left out.
-    fn measurement(&self, row: &Row<'_>, case: &Case, known: &Known, place: usize) -> Result<Result<CaseMeasurement, String>, ParseError> {
+    /// The measurement of a row and where it was taken (of a branch, whatever), or why it is left out.
+    fn measurement(&self, row: &Row<'_>, case: &Case, known: &Known, place: usize) -> Result<Result<Taken, String>, ParseError> {
+        let mut node = BusId(0);
         let value = row.number(self.value)?;
         let sigma = row.number(self.sigma)?;
         if sigma <= 0.0 {
@@ -155,6 +190,7 @@ impl Columns {
                     );
                 }
                 let bus = BusId(row.integer(self.element)?);
+                node = bus;
                 let Some(index) = case.bus_index(bus) else {
                     return match known.buses.binary_search(&bus) {
                         Ok(_) => Ok(Err(format!("bus {bus} is isolated"))),
@@ -176,11 +212,12 @@ impl Columns {
                 };
                 let number: u32 = row.integer(self.element)?;
                 let Some(index) = case.branch_index(BranchId(number)) else {
-                    return if (1..=known.branches).contains(&number) {
-                        let flows = if value.abs() > 3.0 * sigma { ", yet the reading is above three standard deviations" } else { "" };
-                        Ok(Err(format!("branch {number} is out of service{flows}")))
-                    } else {
-                        Err(row.error(self.element, format!("the branch table has {} rows; there is no row {number}", known.branches)))
+                    let flows = if value.abs() > 3.0 * sigma { ", yet the reading is above three standard deviations" } else { "" };
+                    let rows = known.branches.len();
+                    return match known.branches.get(&number) {
+                        Some(_) if known.within_a_bus(case, number) => Ok(Err(format!("branch {number} lies within a bus"))),
+                        Some(_) => Ok(Err(format!("branch {number} is out of service{flows}"))),
+                        None => Err(row.error(self.element, format!("the branch table has {rows} rows; there is no row {number}"))),
                     };
                 };
                 match (kind, from) {
@@ -199,7 +236,7 @@ impl Columns {
             other => return Err(row.error(self.kind, format!("expected {KINDS}, found {}", shown(other)))),
         };
         let sensor = u32::try_from(place).map_err(|_| row.error(self.id, "there are more measurements than ids of sensors"))?;
-        Ok(Ok(case.customary_measurement(SensorId(sensor), kind, value, sigma)))
+        Ok(Ok((node, case.customary_measurement(SensorId(sensor), kind, value, sigma))))
     }
 }
 
@@ -243,8 +280,7 @@ mod tests {
 
     fn network() -> (Case, Known) {
         let file = gridflow_inputs::matpower::read("ieee14.m", gridflow_inputs::matpower::IEEE14).expect("the embedded network is whole");
-        let known = Known { buses: file.network.buses.iter().map(|bus| bus.id).collect(), branches: file.network.branches.len() as u32 };
-        (Case::new(file.base_power.mva(), &file.network).expect("it makes sense"), known)
+        (Case::new(file.base_power.mva(), &file.network).expect("it makes sense"), Known::of(&file.network))
     }
 
     fn read(text: &str) -> Result<Measurements, ParseError> {
@@ -289,6 +325,29 @@ mod tests {
         assert!(read("").expect_err("nothing").reason.contains("header"));
         assert_eq!(read("id,kind,element,side,value\n").expect_err("a column is missing").column, "sigma");
         assert!(read(&"x".repeat(70_000)).expect_err("too long").reason.contains("64 KiB"));
+    }
+
+    #[test]
+    fn injections_at_the_nodes_of_a_bus_count_as_their_sum_and_a_flow_within_it_not_at_all() {
+        let mut file = gridflow_inputs::matpower::read("ieee14.m", gridflow_inputs::matpower::IEEE14).expect("it is whole");
+        let network = &mut file.network;
+        // Branch 16 joins buses 9 and 10, at each of which there is a load.
+        let joint = network.branches.iter_mut().find(|row| row.id.0 == 16).expect("it has 20 branches");
+        (joint.r_pu, joint.x_pu) = Default::default();
+        let case = Case::of_nodes(file.base_power.mva(), network).expect("it makes sense");
+        let known = Known::of(network);
+        let read = |text: &str| read_lines("m.csv", text.as_bytes(), &case, &known).expect("it is right");
+        let head = "id,kind,element,side,value,sigma\nwithin,p_flow,16,from,30,1\none,p_inj,10,,-9,0.3\n";
+        let alone = read(head);
+        assert_eq!(alone.ids.len(), 0);
+        assert_eq!(alone.left_out[0], ("within".to_owned(), "branch 16 lies within a bus".to_owned()));
+        assert!(alone.left_out[1].0 == "one" && alone.left_out[1].1.starts_with("bus 10 is a node of bus 9: "), "{:?}", alone.left_out);
+        let both = read(&format!("{head}v,vm,10,,1.05,0.01\nother,p_inj,9,,-30,0.4\nworse,p_inj,9,,-31,0.5\n"));
+        assert_eq!(both.ids, ["one + other", "v"]);
+        let [sum, v] = &both.measurements[..] else { panic!("two") };
+        assert_eq!((sum.kind, v.kind), (Kind::ActiveInjection(8), Kind::VoltageMagnitude(8)));
+        assert!((sum.value + 0.39).abs() < 1e-15 && (sum.sigma - 0.005).abs() < 1e-15, "{sum:?}");
+        assert_eq!(both.left_out[1].0, "worse");
     }
 
     proptest! {

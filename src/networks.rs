@@ -1,11 +1,13 @@
 //! Network files by path: a MATPOWER `.m` file, a directory of tables by kind or one in the RTS-GMLC layout.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use gridflow_inputs::ids::BranchId;
-use gridflow_inputs::network::{BusKind, EquipmentKind, Network};
+use gridflow_inputs::ids::{BranchId, ShuntId, SwitchId};
+use gridflow_inputs::network::{Branch, BusKind, EquipmentKind, Network, NodeSwitch, Shunt, SwitchKind};
 use gridflow_inputs::network_file::NetworkFile;
 use gridflow_inputs::table::read_text;
+use gridflow_inputs::units::{MilliVars, MilliWatts};
 use gridflow_inputs::{matpower, network_tables, rts_gmlc};
 use gridflow_numerics::case::{Case, CaseError, MergeError, MergedBus, merge};
 
@@ -32,22 +34,15 @@ pub enum NetworkError {
     /// The file is wrong.
     #[error(transparent)]
     Parse(#[from] gridflow_inputs::table::ParseError),
-    /// A branch without impedance, where buses keep their numbers and none can be merged with another.
-    #[error("{}: branch {branch} has no impedance (r = x = 0): give it one, or merge its two buses", path.display())]
-    ZeroImpedance {
+    /// A branch without impedance that several switches operate: one node switch cannot stand for them.
+    #[error("{}: branch {branch} has no impedance (r = x = 0) and {switches} switches: give it an impedance, or one switch", path.display())]
+    SeveralSwitches {
         /// The path.
         path: PathBuf,
         /// Row of the branch table.
         branch: BranchId,
-    },
-    /// A network of nodes, for a command that takes networks of buses.
-    #[error(
-        "{}: this command takes networks of buses, and here node switches join them: let it be a network of buses, or record it (gridflow import) and replay it",
-        path.display()
-    )]
-    Nodes {
-        /// The path.
-        path: PathBuf,
+        /// How many.
+        switches: usize,
     },
     /// What joins two buses, whose ends cannot be one bus.
     #[error("{}: {source}", path.display())]
@@ -83,35 +78,106 @@ pub struct Study {
 /// # Errors
 /// When it cannot be read, is wrong, or is no case.
 pub fn study(path: &Path) -> Result<Study, NetworkError> {
-    let mut file = read_file(path)?;
-    switch_normally(&mut file.network);
-    let (network, merged) = merge(file.base_power.mva(), std::mem::take(&mut file.network))
-        .map_err(|source| NetworkError::Merge { path: path.to_owned(), source })?;
-    file.network = network;
+    let (file, merged) = merged(path, normal(path)?)?;
     let case = Case::new(file.base_power.mva(), &file.network).map_err(|source| NetworkError::Case { path: path.to_owned(), source })?;
     Ok(Study { file, case, merged })
 }
 
-/// Reads the network at `path` to be recorded; each of its branches has an impedance.
+/// Reads the network at `path` as it stands, with what its switches have out in their normal state out of service. Buses may be nodes.
 ///
 /// # Errors
 /// When it cannot be read or is wrong.
-pub fn read(path: &Path) -> Result<NetworkFile, NetworkError> {
-    let file = read_file(path)?;
-    let bare = |branch: &&gridflow_inputs::network::Branch| branch.r_pu.get() == 0.0 && branch.x_pu.get() == 0.0;
-    match file.network.branches.iter().find(bare) {
-        Some(branch) => Err(NetworkError::ZeroImpedance { path: path.to_owned(), branch: branch.id }),
-        None => Ok(file),
-    }
+pub fn normal(path: &Path) -> Result<NetworkFile, NetworkError> {
+    let mut file = read_file(path)?;
+    switch_normally(&mut file.network);
+    Ok(file)
 }
 
-/// Reads the network at `path` where buses are to keep their numbers.
+/// Reads the network at `path` to be recorded. All buses keep their numbers: a branch in service without impedance becomes a node
+/// switch between them (with the number and state of the switch that operates it, else closed), its charging a shunt.
 ///
 /// # Errors
-/// As [`read`], and when it is one of nodes.
-pub fn read_buses(path: &Path) -> Result<NetworkFile, NetworkError> {
-    let file = read(path)?;
-    if file.network.node_switches.is_empty() { Ok(file) } else { Err(NetworkError::Nodes { path: path.to_owned() }) }
+/// When it cannot be read, is wrong, or the ends of such a branch cannot be one bus.
+pub fn read(path: &Path) -> Result<NetworkFile, NetworkError> {
+    let mut file = read_file(path)?;
+    let joins = |branch: &&Branch| branch.in_service && branch.r_pu.get() == 0.0 && branch.x_pu.get() == 0.0;
+    let joins: Vec<Branch> = file.network.branches.iter().filter(joins).cloned().collect();
+    if joins.is_empty() {
+        return Ok(file);
+    }
+    let base_mva = file.base_power.mva();
+    merge(base_mva, file.network.clone()).map_err(|source| NetworkError::Merge { path: path.to_owned(), source })?;
+    for branch in &joins {
+        let switches = file.network.switches.iter().filter(|row| (row.equipment, row.equipment_id) == (EquipmentKind::Branch, branch.id.0));
+        let switches = switches.count();
+        if switches > 1 {
+            return Err(NetworkError::SeveralSwitches { path: path.to_owned(), branch: branch.id, switches });
+        }
+        join_nodes(&mut file.network, base_mva, branch);
+    }
+    Ok(file)
+}
+
+/// Puts a node switch in the place of a branch.
+fn join_nodes(network: &mut Network, base_mva: f64, branch: &Branch) {
+    let operates = |row: &gridflow_inputs::network::Switch| (row.equipment, row.equipment_id) == (EquipmentKind::Branch, branch.id.0);
+    let switch = network.switches.iter().position(operates).map(|place| network.switches.remove(place));
+    let ids = network.switches.iter().map(|row| row.id).chain(network.node_switches.iter().map(|row| row.id));
+    let next = || SwitchId(ids.map(|id| id.0).max().unwrap_or(0).saturating_add(1));
+    let row = match switch {
+        Some(row) => NodeSwitch {
+            id: row.id,
+            valid_from_ms: branch.valid_from_ms,
+            name: row.name,
+            kind: row.kind,
+            from: branch.from,
+            to: branch.to,
+            normally_closed: row.normally_closed,
+        },
+        None => NodeSwitch {
+            id: next(),
+            valid_from_ms: branch.valid_from_ms,
+            name: format!("branch {}", branch.id),
+            kind: SwitchKind::Disconnector,
+            from: branch.from,
+            to: branch.to,
+            normally_closed: true,
+        },
+    };
+    network.node_switches.push(row);
+    if branch.b_pu.get() != 0.0 {
+        let id = ShuntId(network.shunts.iter().map(|row| row.id.0).max().unwrap_or(0).saturating_add(1));
+        let q = MilliVars::from_mvar(branch.b_pu.get() * base_mva).unwrap_or(MilliVars(0));
+        let valid_from_ms = branch.valid_from_ms;
+        network.shunts.push(Shunt { id, valid_from_ms, bus: branch.from, load_p: MilliWatts(0), q, in_service: true });
+    }
+    network.branches.retain(|row| row.id != branch.id);
+    network.transformers.retain(|row| row.branch != branch.id);
+}
+
+/// Reads the network at `path` as one of buses: nodes that are joined by switches in their normal state, or by branches without
+/// impedance, are one. Tells which became a part of another.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_merged(path: &Path) -> Result<(NetworkFile, Vec<MergedBus>), NetworkError> {
+    merged(path, read(path)?)
+}
+
+fn merged(path: &Path, mut file: NetworkFile) -> Result<(NetworkFile, Vec<MergedBus>), NetworkError> {
+    let (network, merged) = merge(file.base_power.mva(), std::mem::take(&mut file.network))
+        .map_err(|source| NetworkError::Merge { path: path.to_owned(), source })?;
+    file.network = network;
+    let network = &mut file.network;
+    // Those that are open join nothing; and what operated a bus or branch that is no more has nothing to operate.
+    network.node_switches.clear();
+    let branches: BTreeSet<u32> = network.branches.iter().map(|row| row.id.0).collect();
+    network.switches.retain(|row| match row.equipment {
+        EquipmentKind::Bus => !merged.iter().any(|bus| bus.bus.0 == row.equipment_id),
+        EquipmentKind::Branch => branches.contains(&row.equipment_id),
+        _ => true,
+    });
+    Ok((file, merged))
 }
 
 /// Takes out of service what a switch that is normally open has out.

@@ -29,7 +29,7 @@ enum Start {
 
 #[derive(Args)]
 #[command(
-    after_help = "FILE is CSV with the columns id,kind,element,side,value,sigma. Kinds: vm (pu) and va (degrees), p_inj and q_inj (MW, Mvar into the\nbus, shunts excluded), element = bus number; p_flow and q_flow (MW, Mvar leaving the side), i_mag (kA), i_re and i_im (kA, phasors),\nelement = row of the branch table from 1, side = from or to. Measurements of equipment out of service are left out and named.\n\nBad data: while J is above its chi-squared point (99 %), or one residual beyond what chance leaves among so many, the measurement\nwith the largest normalised residual above 3 is taken out and the state estimated again. Those that nothing else checks stay.\nWhere one branch with another status or one transformer with another tap explains more with fewer assumptions, it is suspected\ninstead, and the answer is that of the network so corrected.\nThe network is one island: buses that are not joined to the reference bus are unobservable.\n\nExit code 4: bad data, a suspected branch or tap, an unobservable bus, no convergence, or J above its threshold for a cause that cannot be named.\n\nExample: gridflow estimate case118.m --measurements scada.csv --json"
+    after_help = "FILE is CSV with the columns id,kind,element,side,value,sigma. Kinds: vm (pu) and va (degrees), p_inj and q_inj (MW, Mvar into the\nbus, shunts excluded), element = bus number; p_flow and q_flow (MW, Mvar leaving the side), i_mag (kA), i_re and i_im (kA, phasors),\nelement = row of the branch table from 1, side = from or to. Measurements of equipment out of service are left out and named.\nBuses that closed node switches or branches without impedance join are one: an injection counts as the sum over its nodes, if each\nthat injects has a meter, under their ids joined by \" + \"; flows within it are left out.\n\nBad data: while J is above its chi-squared point (99 %), or one residual beyond what chance leaves among so many, the measurement\nwith the largest normalised residual above 3 is taken out and the state estimated again. Those that nothing else checks stay.\nWhere one branch with another status or one transformer with another tap explains more with fewer assumptions, it is suspected\ninstead, and the answer is that of the network so corrected.\nThe network is one island: buses that are not joined to the reference bus are unobservable.\n\nExit code 4: bad data, a suspected branch or tap, an unobservable bus, no convergence, or J above its threshold for a cause that cannot be named.\n\nExample: gridflow estimate case118.m --measurements scada.csv --json"
 )]
 pub(crate) struct EstimateArguments {
     /// MATPOWER .m file, a directory of tables by kind (bus.csv, branch.csv …), or the `source` directory of an RTS-GMLC data set.
@@ -89,12 +89,9 @@ struct Bad {
 }
 
 pub(crate) fn run(arguments: &EstimateArguments) -> Result<i32, Failed> {
-    let mut file = networks::read_buses(&arguments.network)?;
-    networks::switch_normally(&mut file.network);
-    let mut buses: Vec<_> = file.network.buses.iter().map(|bus| bus.id).collect();
-    buses.sort_unstable();
-    let known = Known { buses, branches: u32::try_from(file.network.branches.len()).unwrap_or(u32::MAX) };
-    let case = Case::new(file.base_power.mva(), &file.network)?;
+    let file = networks::normal(&arguments.network)?;
+    let known = Known::of(&file.network);
+    let case = Case::of_nodes(file.base_power.mva(), &file.network)?;
     let read = read_measurements(&arguments.measurements, &case, &known)?;
     let open = out_of_service(file.base_power.mva(), &file.network, &case);
     let done = work(arguments, case, open, &known, read)?;
@@ -326,6 +323,7 @@ fn as_json(done: &Done) -> Value {
         "critical_measurements": done.critical.iter().map(name).collect::<Vec<_>>(),
         "placements": placements.collect::<Vec<_>>(),
         "left_out": left_out.collect::<Vec<_>>(),
+        "merged_buses": report::merged(done.case.nodes.merged()),
         "seconds_solve": done.seconds_solve,
         "seconds_bad_data": done.seconds_bad_data,
         "scans": done.scans,
@@ -334,17 +332,17 @@ fn as_json(done: &Done) -> Value {
         Ok(found) => {
             let bus = |index: usize| done.case.buses[index].id.0;
             let degrees = 180.0 / std::f64::consts::PI;
-            let buses = found.v.iter().zip(&found.va).enumerate().map(|(index, (v, va))| {
-                let state = json!({ "bus": bus(index), "vm_pu": v, "va_deg": va * degrees });
-                state
-            });
+            let state = |bus: u32, index: usize| json!({ "bus": bus, "vm_pu": found.v[index], "va_deg": found.va[index] * degrees });
+            let nodes = done.case.nodes.merged().iter().filter_map(|row| Some((row.bus.0, done.case.bus_index(row.into)?)));
+            let mut buses = Vec::from_iter((0..found.v.len()).map(|index| (bus(index), index)).chain(nodes));
+            buses.sort_unstable();
             json!({
                 "observable": found.unobservable.is_empty(),
                 "iterations": found.iterations,
                 "objective": found.objective,
                 "degrees_of_freedom": found.degrees_of_freedom,
                 "chi2_threshold": found.threshold,
-                "buses": buses.collect::<Vec<_>>(),
+                "buses": buses.into_iter().map(|(bus, index)| state(bus, index)).collect::<Vec<_>>(),
                 "unobservable_buses": found.unobservable.iter().map(|index| bus(*index)).collect::<Vec<_>>(),
             })
         }
@@ -376,6 +374,10 @@ fn tell(arguments: &EstimateArguments, done: &Done) {
         format!("{} ({kind} {element}{side})", done.read.ids[index])
     };
     say!("{}: {} buses, {} measurements", arguments.network.display(), done.case.buses.len(), report::grouped(done.read.ids.len() as u64));
+    let merged = done.case.nodes.merged().len();
+    if merged > 0 {
+        say!("{merged} buses merged with others by closed node switches and branches without impedance");
+    }
     for (text, reason) in done.read.left_out.iter().take(SHOWN) {
         say!("  left out: {text}: {reason}");
     }

@@ -12,7 +12,7 @@ use super::{Failed, report};
 
 #[derive(Args)]
 #[command(
-    after_help = "Without --out the network is only checked. With --out it is recorded as a log; with --readings the exports of a historian\n(sensors.csv, measurements.csv, switches.csv) are recorded behind it, each reading arriving at its event time.\n\nExample: gridflow import case118.m --readings export/ --out history.log"
+    after_help = "Without --out the network is only checked. With --out it is recorded as a log; with --readings the exports of a historian\n(sensors.csv, measurements.csv, switches.csv) are recorded behind it, each reading arriving at its event time.\nA branch without impedance is recorded as a closed node switch between its ends (with the number and state of its switch, if it has\none): buses keep their numbers, and are one bus while it is closed.\n\nExample: gridflow import case118.m --readings export/ --out history.log"
 )]
 pub(crate) struct ImportArguments {
     /// MATPOWER .m file, a directory of tables by kind (bus.csv, branch.csv …), or the `source` directory of an RTS-GMLC data set.

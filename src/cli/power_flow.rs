@@ -139,7 +139,7 @@ fn solution_json(study: &Study, state: &State, dc: bool, seconds: f64) -> serde_
         "limited_buses": limited.collect::<Vec<_>>(),
         "violations": state.violations.iter().map(|violation| grid::violation_json(violation, base)).collect::<Vec<_>>(),
         "islands": state.islands.iter().map(|island| grid::island_json(island, base)).collect::<Vec<_>>(),
-        "merged_buses": study.merged.iter().map(|merged| json!({ "bus": merged.bus.0, "into": merged.into.0 })).collect::<Vec<_>>(),
+        "merged_buses": report::merged(&study.merged),
         "seconds_solve": seconds,
     })
 }
@@ -148,7 +148,7 @@ fn tell(study: &Study, state: &State, dc: bool, seconds: f64) {
     let (case, flow, base) = (&state.case, &state.flow, state.case.base_mva);
     grid::tell_case(&study.file.name, &study.case);
     if !study.merged.is_empty() {
-        say!("{} buses merged with others by branches without impedance", study.merged.len());
+        say!("{} buses merged with others by closed node switches and branches without impedance", study.merged.len());
     }
     if dc {
         say!("DC model: solved in {:.2} ms", 1e3 * seconds);

@@ -10,6 +10,7 @@ use gridflow::replay::ReplaySummary;
 use gridflow::running::RunSummary;
 use gridflow::simulate::SimulationSummary;
 use gridflow::workload::Workload;
+use gridflow_numerics::case::MergedBus;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::say;
@@ -44,6 +45,11 @@ pub(crate) fn grouped(number: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// Buses that became a part of another, as JSON.
+pub(crate) fn merged(buses: &[MergedBus]) -> serde_json::Value {
+    buses.iter().map(|row| serde_json::json!({ "bus": row.bus.0, "into": row.into.0 })).collect()
 }
 
 /// Prints a value as one line of JSON.

@@ -14,7 +14,7 @@ use super::{Failed, report, stop_flag};
 
 #[derive(Args)]
 #[command(
-    after_help = "The same seed gives the same bytes. Beside the log's segments stands truth.csv with the true states, which the engine never reads.\n\nExample: gridflow simulate --network case118.m --minutes 60 --seed 1 --out hour.log"
+    after_help = "The same seed gives the same bytes. Beside the log's segments stands truth.csv with the true states, which the engine never reads.\nNodes that closed switches or branches without impedance join are recorded as the bus they are; switches stand as normally.\n\nExample: gridflow simulate --network case118.m --minutes 60 --seed 1 --out hour.log"
 )]
 pub(crate) struct SimulateArguments {
     /// MATPOWER .m file, a directory of tables by kind (bus.csv, branch.csv …), or the `source` directory of an RTS-GMLC data set.
@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &SimulateArguments) -> Result<i32, Failed> {
         return Err(Failed::usage("--pace takes a number above 0, such as 1 for real time"));
     }
     let start_ms = arguments.start.as_deref().map(moment).transpose()?;
-    let file = networks::read_buses(&arguments.network)?;
+    let (file, merged) = networks::read_merged(&arguments.network)?;
     for warning in &file.warnings {
         complain!("gridflow: {}: {warning}", arguments.network.display());
     }
@@ -87,7 +87,7 @@ pub(crate) fn run(arguments: &SimulateArguments) -> Result<i32, Failed> {
     };
     bar.finish_and_clear();
     if arguments.json {
-        report::json(&serde_json::json!({ "log": recorded, "simulation": simulation.summary() }));
+        report::json(&serde_json::json!({ "log": recorded, "simulation": simulation.summary(), "merged_buses": report::merged(&merged) }));
     } else {
         say!(
             "{} rows in {} epochs recorded at {}",
@@ -95,6 +95,9 @@ pub(crate) fn run(arguments: &SimulateArguments) -> Result<i32, Failed> {
             report::grouped(recorded.epochs),
             arguments.out.display()
         );
+        if !merged.is_empty() {
+            say!("{} buses merged with others by closed node switches and branches without impedance", merged.len());
+        }
         report::simulation(simulation.summary());
         say!("true states: {}", arguments.out.join(TRUTH).display());
         say!("next: gridflow replay {}", arguments.out.display());

@@ -42,6 +42,8 @@ use storage::StorageUnit;
 use truth::Truth;
 use weather::Climate;
 
+use crate::networks::switch_normally;
+
 /// First epoch when neither settings nor profiles say one: 2020-01-29 00:00 UTC.
 const START_MS: i64 = 1_580_256_000_000;
 
@@ -81,7 +83,10 @@ impl Simulation {
     pub fn new(config: SimulationConfig, file: NetworkFile, profiles: Option<Profiles>) -> Result<Self, SimulationError> {
         config.check()?;
         let network = file.network;
-        let case = Case::new(file.base_power.mva(), &network)?;
+        // True is what the switches say; recorded are the rows as they stand beside them.
+        let mut normal = network.clone();
+        switch_normally(&mut normal);
+        let case = Case::new(file.base_power.mva(), &normal)?;
         let start_ms = config.start_ms.unwrap_or_else(|| default_start(profiles.as_ref()));
         let length_ms = i64::from(config.minutes) * 60_000;
         let end_ms = start_ms + length_ms;
@@ -89,10 +94,10 @@ impl Simulation {
         let default_offset = if file.name.to_ascii_uppercase().starts_with("RTS") { RTS_UTC_OFFSET_MS } else { 0 };
         let utc_offset_ms = config.utc_offset_ms.unwrap_or(default_offset);
         let climate = Climate { noise: SmoothNoise::new(config.seed), utc_offset_ms, latitude_deg: config.latitude_deg };
-        let drivers = Drivers::new(climate, &network, profiles);
+        let drivers = Drivers::new(climate, &normal, profiles);
         drivers.check_range(start_ms, end_ms)?;
         let mut summary = SimulationSummary { unused_profiles: drivers.unused.clone(), ..SimulationSummary::default() };
-        let units = network.storages.iter().filter(|unit| unit.in_service);
+        let units = normal.storages.iter().filter(|unit| unit.in_service);
         let mut storages =
             Vec::from_iter(units.filter_map(|unit| Some((case.bus_index(unit.bus)?, StorageUnit::new(unit, utc_offset_ms)))));
         storages.sort_by_key(|(_, unit)| unit.id());

@@ -4,10 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use gridflow_inputs::Input;
 use gridflow_inputs::matpower::IEEE14;
+use gridflow_operators::decision::{Output as Told, Stream};
 use serde_json::Value;
 
-use crate::support::scratch;
+use crate::support::{changelog, epochs, replay_into, scratch, state, workers};
 
 fn gridflow(command: &str, case: &Path, options: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gridflow")).arg(command).arg(case).args(options).output().expect("the binary is built")
@@ -166,11 +168,26 @@ fn a_branch_without_impedance_makes_its_ends_one_bus() {
         assert!((number(&a["vm_pu"]) - number(&b["vm_pu"])).abs() < 1e-6, "{a} {b}");
     }
     assert_eq!(found["branches"].as_array().map(Vec::len), Some(19));
-    // What is recorded keeps its buses.
+    // What is recorded keeps its buses, with a switch in the branch's place, under the number of its breaker.
     let log = dir.path().join("log");
-    let output = Command::new(env!("CARGO_BIN_EXE_gridflow")).arg("import").arg(&merged).arg("--out").arg(&log).output().expect("built");
+    let output = gridflow("import", &merged, &["--out", log.to_str().expect("UTF-8")]);
+    assert_eq!(code(&output), 0, "{}", errors(&output));
+    let rows: Vec<Input> = epochs(&log).into_iter().flat_map(|(_, rows)| rows).collect();
+    let joints = rows.iter().filter_map(|row| if let Input::NodeSwitch(row) = row { Some(row) } else { None });
+    let joints: Vec<_> = joints.map(|row| (row.id.0, row.from.0, row.to.0, row.normally_closed)).collect();
+    assert_eq!(joints, [(16, 9, 10, true)]);
+    assert!(rows.iter().all(|row| !matches!(row, Input::Branch(row) if row.id.0 == 16)));
+    assert!(rows.iter().all(|row| !matches!(row, Input::Switch(row) if row.id.0 == 16)));
+    assert_eq!(rows.iter().filter(|row| matches!(row, Input::Bus(_))).count(), 14);
+    let out = dir.path().join("out");
+    replay_into(&log, &out, workers(1));
+    let assigned: Vec<_> = state(&changelog(&out, Stream::BusAssignment)).into_keys().collect();
+    assert!(matches!(&assigned[..], [Told::BusAssignment(row)] if (row.node.0, row.bus.0) == (10, 9)), "{assigned:?}");
+    // A tap and no impedance can be neither.
+    let tapped = written(dir.path(), "tapped.m", &[("\t9\t10\t0.03181\t0.08450\t0\t18\t20\t23\t0", "\t9\t10\t0\t0\t0\t18\t20\t23\t0.95")]);
+    let output = gridflow("import", &tapped, &[]);
     assert_eq!(code(&output), 3);
-    assert!(errors(&output).contains("no impedance"), "{}", errors(&output));
+    assert!(errors(&output).contains("branch 16") && errors(&output).contains("no impedance"), "{}", errors(&output));
 }
 
 // REQ: GRID-04, GRID-05, SHED-10, SHED-19

@@ -5,11 +5,13 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use gridflow_inputs::Input;
 use gridflow_inputs::matpower::{self, IEEE14};
 use gridflow_inputs::network::BusKind;
+use gridflow_operators::decision::{Output as Told, Stream};
 use serde_json::Value;
 
-use crate::support::scratch;
+use crate::support::{changelog, epochs, replay_into, scratch, workers};
 
 fn gridflow(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gridflow")).args(arguments).output().expect("the binary is built")
@@ -97,10 +99,47 @@ fn a_network_of_nodes_as_tables_has_the_answers_of_its_file() {
     assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
     let rows = gridflow(&["inspect", &log, "--rows", "100"]);
     assert!(String::from_utf8_lossy(&rows.stdout).contains("NodeSwitch"));
-    let simulated = path(&dir.path().join("simulated"));
-    let estimated = gridflow(&["simulate", "--network", &path(&tables), "--minutes", "1", "--seed", "1", "--out", &simulated]);
-    assert_eq!(estimated.status.code(), Some(3));
-    assert!(String::from_utf8_lossy(&estimated.stderr).contains("takes networks of buses"));
+}
+
+// REQ: GRID-01
+#[test]
+fn nodes_are_simulated_and_estimated_as_the_buses_they_make() {
+    let dir = scratch();
+    let (case, tables) = (dir.path().join("case14.m"), dir.path().join("station"));
+    std::fs::write(&case, IEEE14).expect("scratch can be written");
+    write_tables(&tables, true);
+    let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let (log, out) = (dir.path().join("log"), dir.path().join("out"));
+    let simulated = gridflow(&["simulate", "--network", &path(&tables), "--minutes", "1", "--seed", "1", "--out", &path(&log), "--json"]);
+    assert_eq!(json(&simulated)["merged_buses"], serde_json::json!([{ "bus": FAR, "into": 4 }]));
+    let rows: Vec<Input> = epochs(&log).into_iter().flat_map(|(_, rows)| rows).collect();
+    let buses = rows.iter().filter(|row| matches!(row, Input::Bus(_))).count();
+    assert_eq!((buses, rows.iter().any(|row| matches!(row, Input::NodeSwitch(_)))), (14, false));
+    replay_into(&log, &out, workers(1));
+    let states = changelog(&out, Stream::Estimate).into_values().flatten();
+    assert!(states.filter(|(row, _)| matches!(row, Told::Estimate(row) if row.buses.len() == 14)).count() > 1);
+
+    // Exact measurements of all flows: of the tables they are those of the file, under the same numbers.
+    let flow = json(&gridflow(&["power-flow", &path(&case), "--json"]));
+    let list = |key: &str| flow[key].as_array().expect("a list").clone();
+    let mut text = "id,kind,element,side,value,sigma\nfar,vm,104,,1.01767,0.01\nnone,p_inj,104,,0,0.1\n".to_owned();
+    for row in list("branches") {
+        writeln!(text, "p{0},p_flow,{0},from,{1},0.5\nq{0},q_flow,{0},from,{2},0.5", row["branch"], row["p_from_mw"], row["q_from_mvar"])
+            .expect("text");
+    }
+    let scan = dir.path().join("scan.csv");
+    std::fs::write(&scan, text).expect("scratch can be written");
+    let found = json(&gridflow(&["estimate", &path(&tables), "--measurements", &path(&scan), "--json"]));
+    assert_eq!((&found["observable"], &found["merged_buses"][0]["into"]), (&Value::Bool(true), &Value::from(4)));
+    assert_eq!(found["left_out"][0]["id"], "none", "nothing injects at that node: {found}");
+    let (estimated, expected) = (found["buses"].as_array().expect("a list"), list("buses"));
+    assert_eq!((estimated.len(), &estimated[14]["bus"]), (15, &Value::from(FAR)));
+    let of = |row: &Value, key: &str| row[key].as_f64().expect("a number");
+    for (found, expected) in estimated.iter().zip(expected.iter().chain([&expected[3]])) {
+        for key in ["vm_pu", "va_deg"] {
+            assert!((of(found, key) - of(expected, key)).abs() < 1e-4, "{found} {expected}");
+        }
+    }
 }
 
 #[test]
