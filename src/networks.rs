@@ -93,7 +93,7 @@ pub fn normal(path: &Path) -> Result<NetworkFile, NetworkError> {
     Ok(file)
 }
 
-/// Reads the network at `path` to be recorded. All buses keep their numbers: a branch in service without impedance becomes a node
+/// Reads the network at `path` to be recorded. Buses may be nodes, and all keep their numbers: a branch in service without impedance becomes a node
 /// switch between them (with the number and state of the switch that operates it, else closed), its charging a shunt.
 ///
 /// # Errors

@@ -4,8 +4,9 @@
 
 mod support;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use gridflow::engine::EngineConfig;
 use support::{assert_same_bytes, record_demo, replay_into, scratch, workers};
@@ -13,34 +14,57 @@ use support::{assert_same_bytes, record_demo, replay_into, scratch, workers};
 /// Minutes of the log: a forecast, four dispatches, a breaker operation, an outage and a trip lie in it.
 const MINUTES: u32 = 16;
 
-fn reference(dir: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
-    let (log, out) = (dir.join("log"), dir.join("one"));
-    record_demo(&log, MINUTES, 7);
-    let summary = replay_into(&log, &out, workers(1));
-    for stream in ["estimate", "topology", "window", "kpi", "forecast", "dispatch", "price", "storage", "contingency", "constraint"] {
-        assert!(summary.summary.streams[stream].rows > 0, "a log that exercises nothing in `{stream}` shows nothing");
+/// The log and what one worker makes of it.
+struct Reference {
+    _dir: tempfile::TempDir,
+    log: PathBuf,
+    one: PathBuf,
+}
+
+/// Recorded and replayed once: the tests only read it.
+fn reference() -> &'static Reference {
+    static REFERENCE: OnceLock<Reference> = OnceLock::new();
+    REFERENCE.get_or_init(|| {
+        let dir = scratch();
+        let (log, one) = (dir.path().join("log"), dir.path().join("one"));
+        record_demo(&log, MINUTES, 7);
+        let summary = replay_into(&log, &one, workers(1));
+        for stream in ["estimate", "topology", "window", "kpi", "forecast", "dispatch", "price", "storage", "contingency", "constraint"] {
+            assert!(summary.summary.streams[stream].rows > 0, "a log that exercises nothing in `{stream}` shows nothing");
+        }
+        Reference { _dir: dir, log, one }
+    })
+}
+
+fn assert_no_byte_changes(runs: impl IntoIterator<Item = (&'static str, EngineConfig)>) {
+    let Reference { log, one, .. } = reference();
+    for (what, engine) in runs {
+        let dir = scratch();
+        let out = dir.path().join("out");
+        replay_into(log, &out, engine);
+        assert_same_bytes(one, &out, what);
     }
-    (log, out)
+}
+
+// REQ: PLAT-37
+#[test]
+fn workers_change_no_byte() {
+    assert_no_byte_changes([("two workers", workers(2)), ("three workers", workers(3)), ("four workers", workers(4))]);
 }
 
 // REQ: PLAT-37, PLAT-39
 #[test]
-fn workers_delays_and_pace_change_no_byte() {
-    let dir = scratch();
-    let (log, one) = reference(dir.path());
-    let runs = [
-        ("two workers", workers(2)),
-        ("three workers", workers(3)),
-        ("four workers", workers(4)),
+fn delayed_solves_change_no_byte() {
+    assert_no_byte_changes([
         ("one worker, solves delayed", EngineConfig { delay_seed: Some(1), ..workers(1) }),
         ("three workers, solves delayed", EngineConfig { delay_seed: Some(2), ..workers(3) }),
-        ("two workers, paced", EngineConfig { pace: Some(120.0), ..workers(2) }),
-    ];
-    for (index, (what, engine)) in runs.into_iter().enumerate() {
-        let out = dir.path().join(format!("run-{index}"));
-        replay_into(&log, &out, engine);
-        assert_same_bytes(&one, &out, what);
-    }
+    ]);
+}
+
+// REQ: PLAT-39
+#[test]
+fn pace_changes_no_byte() {
+    assert_no_byte_changes([("two workers, paced", EngineConfig { pace: Some(120.0), ..workers(2) })]);
 }
 
 #[test]
@@ -57,10 +81,9 @@ fn the_same_seed_records_the_same_bytes() {
 /// `GRIDFLOW_BLESS=1` rewrites them.
 #[test]
 fn the_golden_log_still_gives_its_golden_digests() {
-    let dir = scratch();
-    let (log, out) = reference(dir.path());
+    let Reference { log, one: out, .. } = reference();
     let mut text = String::new();
-    for (path, bytes) in support::files(&log).into_iter().filter(|(path, _)| path.extension().is_some_and(|extension| extension == "gfl")) {
+    for (path, bytes) in support::files(log).into_iter().filter(|(path, _)| path.extension().is_some_and(|extension| extension == "gfl")) {
         text += &format!("{} {}\n", blake3::hash(&bytes).to_hex(), path.display());
     }
     text += &std::fs::read_to_string(out.join(gridflow::journal::DIGESTS)).expect("a replay states its digests");
@@ -80,12 +103,12 @@ fn the_golden_log_still_gives_its_golden_digests() {
 #[test]
 fn two_processes_on_loopback_change_no_byte() {
     let dir = scratch();
-    let (log, one) = reference(dir.path());
+    let Reference { log, one, .. } = reference();
     let hosts = support::free_hosts(2);
     let out = dir.path().join("cluster");
     let start = |process: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gridflow"));
-        command.arg("replay").arg(&log).args(["--workers", "1", "--json", "--process", process, "--hosts", &hosts]);
+        command.arg("replay").arg(log).args(["--workers", "1", "--json", "--process", process, "--hosts", &hosts]);
         command.stdout(Stdio::null());
         if process == "0" {
             command.arg("--out").arg(&out);
@@ -96,5 +119,5 @@ fn two_processes_on_loopback_change_no_byte() {
     for mut child in children {
         assert!(child.wait().expect("it was started").success(), "a process failed");
     }
-    assert_same_bytes(&one, &out, "two processes");
+    assert_same_bytes(one, &out, "two processes");
 }

@@ -12,7 +12,7 @@ use gridflow_operators::decision::{Output, SetpointSource, Stream};
 use crate::support::{changelog, data, replay_into, scratch, workers};
 
 fn record_file(network: &Path, profiles: Option<&Path>, minutes: u32, log: &Path) {
-    let file = gridflow::networks::read(network).expect("the network can be read");
+    let (file, _) = gridflow::networks::read_merged(network).expect("the network can be read");
     let profiles = profiles.map(|dir| profiles::read(dir).expect("the series can be read"));
     let region = file.name.clone();
     let config = SimulationConfig { seed: 1, minutes, ..SimulationConfig::default() };
