@@ -11,7 +11,7 @@ use crate::case::Case;
 const NONE: usize = usize::MAX;
 
 /// What an outage cuts off: its buses are without supply, what they drew and put in is missing from the rest.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct LostIsland {
     /// Number of buses.
     pub buses: usize,

@@ -7,6 +7,10 @@
 //! needs another factor; see DESIGN.md. Only lists that part the grid in other ways are solved from scratch.
 //! Loading: |flow| as a share of the rating.
 
+mod sensitivity;
+
+pub use self::sensitivity::Sensitivity;
+
 use super::bridges::{Bridges, LostIsland};
 use super::participation::Participation;
 use super::remainder::remainder;

@@ -85,7 +85,7 @@ pub enum Cover {
 }
 
 /// A voltage outside of its band.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct VoltageViolation {
     /// The bus furthest outside.
     pub bus: usize,
@@ -96,7 +96,7 @@ pub struct VoltageViolation {
 }
 
 /// Why an outage has no solution.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Unsolved {
     /// Iterations done.
     pub iterations: usize,
@@ -107,7 +107,7 @@ pub struct Unsolved {
 }
 
 /// What becomes of the grid.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Outcome {
     /// Greatest loading as a share of the rating; 0 when no rated branch is left.
     pub max_loading: f64,

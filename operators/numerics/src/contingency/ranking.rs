@@ -1,127 +1,140 @@
-//! The ranked view of single outages, kept up to date: what a change of the grid touches is solved again, the rest keeps its
+//! Outcomes of single outages, kept up to date: what a change of injections touches is solved again, the rest keeps its
 //! outcome and grows old.
 //!
-//! An outage is touched when what its branch or its worst branch carries without any outage has moved by a share of the rating
-//! (5 % by default) since it was solved, when its branch was switched, or when what it cuts off has changed. So slow drifts add
-//! up and are noticed too. Every so many moments everything is solved again. Time is a number given from outside.
+//! The rule. An outage that is not solved again has, by what units and loads are now, a greatest loading that differs from
+//! the one kept by [`TOLERANCE`] at most, as a share of the rating, and cuts off what is kept but for that share of it. Half of the
+//! tolerance is for what the flow over a branch may have moved before any outage; a branch that moved by more than a
+//! quarter since everything was solved (twice a quarter then lies between any two moments) has its loading after each outage
+//! worked out from sensitivities, and where that is beyond what is kept, or is what is kept and is no more, the outage is
+//! touched. The other half is for what the outage takes away: its change times the outage's reach. An outage that is no
+//! such sum is always touched. All this holds while the network is one: with another one, everything is solved. Drifts
+//! add up, as all is compared with when it was solved.
 
-use super::dc::{Analysis, Options as DcOptions};
-use super::{ContingencyError, Element, Outcome, Rating};
-use crate::case::Case;
-use gridflow_inputs::ids::BranchId;
+use std::collections::BTreeSet;
 
-/// When outages are solved again.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Options {
-    /// How they are solved.
-    pub dc: DcOptions,
-    /// Change of a flow, as a share of the rating, that touches an outage.
-    pub change: f64,
-    /// Everything is solved again when the last time was so long ago.
-    pub refresh_after: u64,
+use serde::{Deserialize, Serialize};
+
+use super::dc::{Analysis, Sensitivity};
+use super::{Contingency, Element, Outcome};
+
+/// By how much, as a share of the rating, what is shown may differ from what would be solved now.
+pub const TOLERANCE: f64 = 0.05;
+/// Load cut off that may come or go unnoticed, per unit.
+const LOST: f64 = 0.01;
+/// One of so many outages as branches that moved: beyond, everything is solved.
+const MOVED: usize = 4;
+
+/// An outage in the view.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The outcome; indices are those of the case.
+    pub outcome: Outcome,
+    /// When it was solved.
+    pub solved_at: i64,
+    /// What loads were scaled by then to carry the losses: what is lost is so many times greater.
+    pub with_losses: f64,
+    /// What it took away then.
+    taken: f64,
 }
 
-impl Options {
-    /// A change of 5 % and a given time between full refreshes.
-    #[must_use]
-    pub fn new(refresh_after: u64) -> Self {
-        Self { dc: DcOptions::default(), change: 0.05, refresh_after }
+/// When and on what is solved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moment {
+    /// Now, milliseconds.
+    pub now_ms: i64,
+    /// What loads are scaled by.
+    pub with_losses: f64,
+}
+
+impl Moment {
+    fn row(self, taken: f64, outcome: Outcome) -> Row {
+        Row { outcome, solved_at: self.now_ms, with_losses: self.with_losses, taken }
     }
 }
 
-/// An outage in the view; values as of `solved_at`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    /// The branch that fails.
-    pub branch: BranchId,
-    /// The outcome; indices are those of the case it was solved on.
-    pub outcome: Outcome,
-    /// The most loaded branch.
-    pub worst: Option<BranchId>,
-    /// When it was solved.
-    pub solved_at: u64,
-    /// What the branch and the worst one carried then without an outage.
-    carried: [f64; 2],
-}
+/// Solves outages of a prepared case as [`Analysis::solve`] does, in whatever blocks.
+pub type Solve<'a> = &'a dyn Fn(&Analysis<'_>, &[Contingency]) -> Vec<Outcome>;
 
-/// The view.
-#[derive(Clone, Debug)]
+/// The view of a network's outages; a plain value.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ranking {
-    options: Options,
-    /// By branch.
     rows: Vec<Row>,
-    refreshed_at: Option<u64>,
+    /// Loading of each branch when everything was last solved; none without a rating.
+    loadings: Vec<Option<f64>>,
+    /// Branches that moved since.
+    moved: BTreeSet<usize>,
+    /// Made when first needed.
+    sensitivities: Vec<Sensitivity>,
 }
 
 impl Ranking {
-    /// An empty view.
+    /// All outages, in the order given.
     #[must_use]
-    pub fn new(options: Options) -> Self {
-        Self { options, rows: Vec::new(), refreshed_at: None }
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
     }
 
-    /// Brings the view to `case` at the moment `now`; the number of outages solved again.
-    ///
-    /// # Errors
-    /// When the case has no DC power flow; the view then stays as it was.
-    pub fn update(&mut self, case: &Case, now: u64) -> Result<usize, ContingencyError> {
-        let analysis = Analysis::new(case, self.options.dc)?;
-        let full = self.refreshed_at.is_none_or(|at| now.saturating_sub(at) >= self.options.refresh_after);
-        let mut rows = Vec::with_capacity(case.branches.len());
-        let mut touched = Vec::new();
-        for (index, branch) in case.branches.iter().enumerate() {
-            let known = self.rows.binary_search_by_key(&branch.id, |row| row.branch).ok().map(|place| &self.rows[place]);
-            match known.filter(|row| !full && !self.touches(case, &analysis, index, row)) {
-                Some(row) => rows.push(Some(row.clone())),
-                None => {
-                    touched.push(vec![Element::Branch(index)]);
-                    rows.push(None);
-                }
+    /// Solves everything. `same`: whether the network is the one of before, of which sensitivities are known.
+    pub fn refresh(&mut self, analysis: &Analysis<'_>, outages: &[Element], same: bool, moment: Moment, solve: Solve<'_>) {
+        if !same {
+            self.sensitivities.clear();
+        }
+        self.moved.clear();
+        self.loadings = (0..analysis.base_flows().len()).map(|branch| analysis.loading(branch)).collect();
+        self.rows.clear();
+        let outcomes = solve(analysis, &Vec::from_iter(outages.iter().map(|outage| vec![*outage])));
+        let rows = outages.iter().zip(outcomes);
+        self.rows.extend(rows.map(|(outage, outcome)| moment.row(analysis.taken(*outage), outcome)));
+    }
+
+    /// Solves again what injections touch that have changed on the same network; which these are, ascending. Everything,
+    /// where nothing is known of as many outages or too much has moved.
+    pub fn update(&mut self, analysis: &Analysis<'_>, outages: &[Element], moment: Moment, solve: Solve<'_>) -> Vec<usize> {
+        let all = |ranking: &mut Self| {
+            ranking.refresh(analysis, outages, true, moment, solve);
+            Vec::from_iter(0..outages.len())
+        };
+        if self.rows.len() != outages.len() || self.loadings.len() != analysis.base_flows().len() {
+            self.sensitivities.clear();
+            return all(self);
+        }
+        for (branch, then) in self.loadings.iter().enumerate() {
+            if then.zip(analysis.loading(branch)).is_some_and(|(then, now)| (now - then).abs() > TOLERANCE / 4.0) {
+                self.moved.insert(branch);
             }
         }
-        let mut solved = analysis.solve(&touched).into_iter();
-        let flows = analysis.base_flows();
-        let fresh = |index: usize, outcome: Outcome| Row {
-            branch: case.branches[index].id,
-            worst: outcome.worst_branch.map(|worst| case.branches[worst].id),
-            carried: [flows[index], outcome.worst_branch.map_or(0.0, |worst| flows[worst])],
-            solved_at: now,
-            outcome,
-        };
-        let complete = rows.into_iter().enumerate().filter_map(|(index, row)| row.or_else(|| Some(fresh(index, solved.next()?))));
-        self.rows = complete.collect();
-        if full {
-            self.refreshed_at = Some(now);
+        if self.moved.len() > outages.len() / MOVED {
+            return all(self);
         }
-        Ok(touched.len())
-    }
-
-    /// Rows, the most severe first.
-    #[must_use]
-    pub fn rows(&self) -> Vec<&Row> {
-        let mut rows = Vec::from_iter(&self.rows);
-        rows.sort_by(|a, b| {
-            let (one, other) = (&a.outcome, &b.outcome);
-            other.unsolved.is_some().cmp(&one.unsolved.is_some()).then(other.max_loading.total_cmp(&one.max_loading))
+        if self.sensitivities.len() != outages.len() {
+            self.sensitivities = analysis.sensitivities(outages);
+        }
+        let mut touched = Vec::from_iter(outages.iter().zip(&self.sensitivities).zip(&self.rows).map(|((outage, known), row)| {
+            let shifted = known.reach * (analysis.taken(*outage) - row.taken).abs() > TOLERANCE / 2.0;
+            !known.is_linear() || shifted || loses_otherwise(analysis, *outage, &row.outcome)
+        }));
+        let moved = Vec::from_iter(self.moved.iter().copied());
+        analysis.loadings_after(&moved, outages, &self.sensitivities, |outage, branch, loading| {
+            let kept = &self.rows[outage].outcome;
+            let fell = kept.worst_branch == Some(branch) && loading < kept.max_loading - TOLERANCE;
+            touched[outage] |= fell || loading > kept.max_loading + TOLERANCE;
         });
-        rows
+        let touched = Vec::from_iter(touched.iter().enumerate().filter(|(_, touched)| **touched).map(|(outage, _)| outage));
+        let again = Vec::from_iter(touched.iter().map(|outage| vec![outages[*outage]]));
+        for (outage, outcome) in touched.iter().zip(solve(analysis, &again)) {
+            self.rows[*outage] = moment.row(analysis.taken(outages[*outage]), outcome);
+        }
+        touched
     }
+}
 
-    fn touches(&self, case: &Case, analysis: &Analysis<'_>, index: usize, row: &Row) -> bool {
-        let moved = |branch: usize, then: f64| {
-            let now = analysis.base_flows()[branch];
-            let rating = Rating::of(self.options.dc.rating, &case.branches[branch]);
-            // Without a rating the flow itself is the measure.
-            let scale = if rating.is_finite() { rating } else { then.abs().max(now.abs()) };
-            (now - then).abs() > self.options.change * scale
-        };
-        analysis.lost(index).map(|lost| lost.buses) != row.outcome.lost.as_ref().map(|lost| lost.buses)
-            || moved(index, row.carried[0])
-            || match row.worst.map(|worst| case.branch_index(worst)) {
-                Some(Some(worst)) => moved(worst, row.carried[1]),
-                // The worst branch was switched off.
-                Some(None) => true,
-                None => false,
-            }
+/// Whether an outage cuts off another load than is kept.
+fn loses_otherwise(analysis: &Analysis<'_>, outage: Element, kept: &Outcome) -> bool {
+    let Element::Branch(branch) = outage else { return false };
+    let now = analysis.lost(branch);
+    let load = |lost: &super::LostIsland| lost.load.max(0.0);
+    match (&now, &kept.lost) {
+        (Some(now), Some(kept)) => now.buses != kept.buses || (load(now) - load(kept)).abs() > (TOLERANCE * load(kept)).max(LOST),
+        (now, kept) => now.is_some() != kept.is_some(),
     }
 }

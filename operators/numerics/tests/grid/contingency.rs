@@ -4,7 +4,6 @@ use crate::support::published;
 use gridflow_inputs::network::BusKind;
 use gridflow_numerics::case::Case;
 use gridflow_numerics::contingency::dc::{Analysis, Options};
-use gridflow_numerics::contingency::ranking::{self, Ranking};
 use gridflow_numerics::contingency::{Contingency, Element, Rating, ac, cascade, each_branch, each_generator};
 use gridflow_numerics::power_flow::{self, Cache, PowerFlow, dc};
 
@@ -346,42 +345,4 @@ fn a_cascade_is_balanced_at_each_stage_and_ends_where_nothing_trips() {
         }
     }
     assert!(longest >= 3, "no cascade was long: {longest}");
-}
-
-#[test]
-fn the_ranking_solves_again_what_a_change_touches_as_if_from_scratch() {
-    let Some(case) = published("pglib_opf_case118_ieee") else { return };
-    let mut ranking = Ranking::new(ranking::Options::new(300));
-    let all = case.branches.len();
-    assert_eq!(ranking.update(&case, 0), Ok(all));
-    assert_eq!(ranking.update(&case, 5), Ok(0));
-    let mut moved = case.clone();
-    moved.branches.remove(40);
-    let touched = ranking.update(&moved, 10).expect("it has a flow");
-    assert!(touched > 0 && touched < all, "{touched}");
-    let mut heavier = moved.clone();
-    heavier.loads.iter_mut().take(3).for_each(|load| load.p *= 1.5);
-    ranking.update(&heavier, 20).expect("it has a flow");
-    let judge = |case: &Case| dc::solve(case, dc::Model::Exact).expect("it has a flow").flows;
-    let flows = [judge(&case), judge(&moved), judge(&heavier)];
-    let scratch = |case: &Case| Analysis::new(case, Options::default()).expect("it has a flow").solve(&each_branch(case));
-    let outcomes = [scratch(&case), scratch(&moved), scratch(&heavier)];
-    let cases = [&case, &moved, &heavier];
-    assert_eq!(ranking.rows().len(), all - 1);
-    for row in ranking.rows() {
-        let age = match row.solved_at {
-            0 => 0,
-            10 => 1,
-            _ => 2,
-        };
-        let at = |number: usize, id| cases[number].branch_index(id).expect("it is in service");
-        assert_eq!(row.outcome, outcomes[age][at(age, row.branch)], "as from scratch at its time");
-        // What is shown old has moved little since.
-        for id in [Some(row.branch), row.worst].into_iter().flatten() {
-            let change = (flows[2][at(2, id)] - flows[age][at(age, id)]).abs();
-            assert!(change <= 0.05 * case.branches[at(0, id)].rating + 1e-9);
-        }
-    }
-    assert!(ranking.rows().windows(2).all(|pair| pair[0].outcome.max_loading >= pair[1].outcome.max_loading));
-    assert_eq!(ranking.update(&heavier, 300), Ok(all - 1));
 }

@@ -9,6 +9,7 @@ mod estimation;
 mod measurements;
 mod nodes;
 mod power_flow;
+mod ranking;
 mod residuals;
 mod support;
 mod timing;

@@ -1,0 +1,96 @@
+//! The ranked view of outages against an analysis from scratch, as injections drift, jump and come back.
+
+use crate::support::{Noise, published};
+use gridflow_numerics::case::Case;
+use gridflow_numerics::contingency::dc::{Analysis, Options};
+use gridflow_numerics::contingency::ranking::{Moment, Ranking, TOLERANCE};
+use gridflow_numerics::contingency::{Contingency, Element, Outcome, each_branch, each_generator};
+
+fn outages(case: &Case) -> Vec<Element> {
+    each_branch(case).into_iter().chain(each_generator(case)).flatten().collect()
+}
+
+fn scratch(case: &Case) -> Vec<Outcome> {
+    let outages = Vec::from_iter(outages(case).into_iter().map(|outage| vec![outage]));
+    Analysis::new(case, Options::default()).expect("it has a flow").solve(&outages)
+}
+
+fn solve(analysis: &Analysis<'_>, outages: &[Contingency]) -> Vec<Outcome> {
+    analysis.solve(outages)
+}
+
+/// Some loads and units move, a few of them far.
+fn stir(case: &mut Case, nominal: &Case, noise: &mut Noise) {
+    for _ in 0..3 {
+        let place = (noise.bits() % nominal.loads.len() as u64) as usize;
+        case.loads[place].p = nominal.loads[place].p * (0.7 + 0.1 * (noise.bits() % 7) as f64);
+    }
+    let place = (noise.bits() % nominal.generators.len() as u64) as usize;
+    case.generators[place].p = nominal.generators[place].p * (0.95 + 0.025 * (noise.bits() % 5) as f64);
+}
+
+// REQ: GRID-05
+#[test]
+fn what_is_not_solved_again_is_within_the_tolerance_and_what_is_equals_scratch() {
+    for name in ["pglib_opf_case118_ieee", "pglib_opf_case300_ieee", "case1354pegase"] {
+        let Some(nominal) = published(name) else { return };
+        let (mut case, mut noise, list) = (nominal.clone(), Noise(7), outages(&nominal));
+        let mut ranking = Ranking::default();
+        let (mut solved, mut farthest) = (Vec::new(), 0.0f64);
+        for now_ms in 0..30 {
+            if now_ms > 0 {
+                stir(&mut case, &nominal, &mut noise);
+            }
+            let analysis = Analysis::new(&case, Options::default()).expect("it has a flow");
+            let touched = ranking.update(&analysis, &list, Moment { now_ms, with_losses: 1.0 }, &solve);
+            for (place, (row, now)) in ranking.rows().iter().zip(scratch(&case)).enumerate() {
+                assert_eq!(row.solved_at == now_ms, touched.binary_search(&place).is_ok());
+                if row.solved_at == now_ms {
+                    assert_eq!(row.outcome, now, "{name}: as from scratch");
+                } else {
+                    let distance = (row.outcome.max_loading - now.max_loading).abs();
+                    assert!(distance <= TOLERANCE * (1.0 + 1e-9), "{name}: {distance} at {:?}", list[place]);
+                    farthest = farthest.max(distance);
+                    let load = |outcome: &Outcome| outcome.lost.as_ref().map_or(0.0, |lost| lost.load.max(0.0));
+                    let lost = (load(&row.outcome), load(&now));
+                    assert!((lost.0 - lost.1).abs() <= (TOLERANCE * lost.0).max(0.01), "{name}: {lost:?}");
+                }
+            }
+            solved.push(touched.len());
+        }
+        assert_eq!(solved[0], list.len());
+        let mean = solved[1..].iter().sum::<usize>() / 29;
+        let few = if nominal.buses.len() > 1_000 { list.len() / 8 } else { list.len() };
+        assert!(0 < mean && mean < few, "{name}: {solved:?}");
+        // The rule is no wider than it must be: it lets pass what moves by a good part of the tolerance.
+        assert!(farthest > TOLERANCE / 4.0, "{name}: {farthest}");
+    }
+}
+
+#[test]
+fn cost_follows_change() {
+    let Some(nominal) = published("case1354pegase") else { return };
+    let list = outages(&nominal);
+    let mut ranking = Ranking::default();
+    let mut update = |case: &Case, now_ms: i64| {
+        let analysis = Analysis::new(case, Options::default()).expect("it has a flow");
+        ranking.update(&analysis, &list, Moment { now_ms, with_losses: 1.0 }, &solve).len()
+    };
+    assert_eq!(update(&nominal, 0), list.len(), "everything at first");
+    assert_eq!(update(&nominal, 5), 0, "nothing changed");
+    // The smallest loads by a tenth: nothing that matters to any outage.
+    let mut order = Vec::from_iter(0..nominal.loads.len());
+    order.sort_by(|one, other| nominal.loads[*one].p.abs().total_cmp(&nominal.loads[*other].p.abs()));
+    let mut small = nominal.clone();
+    order.iter().take(20).for_each(|load| small.loads[*load].p *= 1.1);
+    assert!(update(&small, 10) < list.len() / 100);
+    // One load by half: some.
+    let mut one = small.clone();
+    one.loads[order[order.len() / 2]].p *= 1.5;
+    let some = update(&one, 15);
+    assert!(some < list.len() / 20, "{some}");
+    // All of them: everything, as more has moved than may be looked at by itself.
+    let mut all = nominal.clone();
+    all.loads.iter_mut().enumerate().for_each(|(place, load)| load.p *= if place % 2 == 0 { 1.3 } else { 0.7 });
+    assert_eq!(update(&all, 20), list.len());
+}
