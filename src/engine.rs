@@ -196,7 +196,8 @@ where
 {
     let workers = config.workers.max(1);
     let pool = |name| pool::start(name, workers, config.delay_seed).map_err(|error| EngineError::Start(error.to_string()));
-    let pools = Pools { stability: pool("stability")?, security: pool("security")?, economy: pool("economy")? };
+    let pools =
+        Pools { stability: pool("stability")?, security: pool("security")?, economy: pool("economy")?, blocks: pool::blocks(workers) };
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded::<Told>(READ_AHEAD)).unzip();
     let (produced_sender, produced_receiver) = bounded::<Produced>(OUTLET_QUEUE);
     let wakers: Arc<Mutex<Vec<Thread>>> = Arc::default();

@@ -1,10 +1,34 @@
 //! Background threads for solves that would stall a worker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use gridflow_operators::solver::Pool;
+use gridflow_operators::solver::{Blocks, Pool, inline_blocks};
+
+/// Runs blocks of a solve on up to `threads` threads, the calling one among them.
+#[must_use]
+pub fn blocks(threads: usize) -> Blocks {
+    if threads <= 1 {
+        return inline_blocks();
+    }
+    Arc::new(move |count, run| {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            loop {
+                let block = next.fetch_add(1, Ordering::Relaxed);
+                if block >= count {
+                    return;
+                }
+                run(block);
+            }
+        };
+        std::thread::scope(|scope| {
+            (1..threads.min(count)).for_each(|_| drop(scope.spawn(work)));
+            work();
+        });
+    })
+}
 
 /// Starts a pool of `threads` threads, named after what it is for; they end when the last handle is dropped.
 ///
@@ -38,4 +62,20 @@ pub fn start(name: &str, threads: usize, delay_seed: Option<u64>) -> std::io::Re
         // Fails only when all threads are gone, which only a panic can cause, and that ends the process.
         let _ = sender.send(job);
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_block_runs_once_on_any_number_of_threads() {
+        for threads in [0, 1, 2, 5] {
+            for count in [0, 1, 3, 100] {
+                let runs = Vec::from_iter((0..count).map(|_| AtomicUsize::new(0)));
+                blocks(threads)(count, &|block| drop(runs[block].fetch_add(1, Ordering::Relaxed)));
+                assert!(runs.iter().all(|runs| runs.load(Ordering::Relaxed) == 1), "{threads} threads, {count} blocks");
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use gridflow_operators::hygiene::hygiene;
 use gridflow_operators::kept::region;
 use gridflow_operators::seal::{Sealed, seal, seal_at_own_epochs};
 use gridflow_operators::sealed::{Changes, Feed, Rows};
-use gridflow_operators::solver::Pool;
+use gridflow_operators::solver::{Blocks, Pool};
 use gridflow_operators::state::Registry;
 use timely::dataflow::operators::{Concat, Concatenate};
 
@@ -36,6 +36,8 @@ pub struct Pools {
     pub security: Pool,
     /// Forecasts and dispatch.
     pub economy: Pool,
+    /// For solves that have parts: of the outages of an island.
+    pub blocks: Blocks,
 }
 
 /// Builds a region of what workers feed: each its share of the rows, and each every batch as it is, for telemetry. Its

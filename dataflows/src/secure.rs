@@ -5,11 +5,13 @@ use gridflow_inputs::ids::IslandId;
 use gridflow_inputs::input::{Quantity, Region, Timer};
 use gridflow_operators::constraints::solve_constraints;
 use gridflow_operators::contingency::solve_contingencies;
+use gridflow_operators::contingency::watch::{self, WatchInput};
 use gridflow_operators::decision::Output;
 use gridflow_operators::deficit::{self, DeficitOutput, after, deficits};
 use gridflow_operators::grid::{GridRow, changes, solver_rows};
 use gridflow_operators::maintenance::requests::{self, RequestOutput, requests};
 use gridflow_operators::maintenance::solve_maintenance;
+use gridflow_operators::operating_point;
 use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::solver::{SolverInput, solver};
 use gridflow_operators::state::Registry;
@@ -45,10 +47,8 @@ pub fn build<'scope>(
     pools: &Pools,
     registry: &Registry,
 ) -> Secured<'scope> {
-    let triggers = || {
-        let changed = observed.changed.clone().map(|island| SolverInput::<GridRow>::Trigger { key: island.0 });
-        changed.concat(on_timer(feed.clone(), Timer::Estimate))
-    };
+    let triggers = observed.changed.clone().map(|island| SolverInput::<GridRow>::Trigger { key: island.0 });
+    let triggers = triggers.concat(on_timer(feed.clone(), Timer::Estimate));
     let at_equipment = observed.at_equipment.clone();
     let equipment = at_equipment.clone().filter(|(_, row)| matches!(row, GridRow::Island(_) | GridRow::Element(_)));
 
@@ -86,12 +86,21 @@ pub fn build<'scope>(
     let planned = planned.concat(shared_region(region.clone())).concat(ask);
     let judged = solver(planned, "Maintenance", registry, 0, pools.security.clone(), solve_maintenance());
 
-    let problem = |grid: Changes<'scope, _>| {
-        solver_rows(grid.concat(observed.states.clone())).concat(shared_region(region.clone())).concat(triggers())
-    };
-    let analysed = problem(at_equipment.concat(before.clone()));
-    let analysed = solver(analysed, "Contingencies", registry, 0, pools.security.clone(), solve_contingencies());
-    let constraints = solver(problem(equipment), "Constraints", registry, 0, pools.stability.clone(), solve_constraints());
+    let problem = |grid: Changes<'scope, _>| solver_rows(grid.concat(observed.states.clone())).concat(shared_region(region.clone()));
+    // Of readings only those that the operating point looks at.
+    let analysed = problem(
+        at_equipment
+            .filter(|(_, row)| match row {
+                GridRow::Reading(reading) => operating_point::reads(reading.sensor.quantity),
+                _ => true,
+            })
+            .concat(before.clone()),
+    );
+    let watched = equipment.clone().concat(observed.states.clone()).inner.flat_map(|(row, _, change)| watch::of_island(row, change));
+    let watched = watched.concat(observed.changed.clone().map(WatchInput::Changed)).concat(feed.clone().flat_map(watch::of_feed));
+    let analysed = analysed.concat(watch::watch(watched, registry).map(|island| SolverInput::Trigger { key: island.0 }));
+    let analysed = solver(analysed, "Contingencies", registry, 0, pools.security.clone(), solve_contingencies(pools.blocks.clone()));
+    let constraints = solver(problem(equipment).concat(triggers), "Constraints", registry, 0, pools.stability.clone(), solve_constraints());
     let is_outcome = |row: &Output| matches!(row, Output::Outcome(_));
     Secured {
         contingencies: analysed.clone().filter(move |row| !is_outcome(row)),

@@ -24,7 +24,7 @@ use gridflow_inputs::{input, row};
 use gridflow_operators::decision::{Output, Reason, Stream};
 use gridflow_operators::hygiene::malformed;
 use gridflow_operators::sealed::{Clock, Feed};
-use gridflow_operators::solver::inline_pool;
+use gridflow_operators::solver::{inline_blocks, inline_pool};
 use gridflow_operators::state::Registry;
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::{Input as _, Probe};
@@ -221,7 +221,7 @@ fn run(log: &[(Epoch, Vec<Input>)]) -> Vec<(Epoch, Output, i64)> {
                 feed,
                 batches,
                 Leads::default(),
-                &Pools { stability: inline_pool(), security: inline_pool(), economy: inline_pool() },
+                &Pools { stability: inline_pool(), security: inline_pool(), economy: inline_pool(), blocks: inline_blocks() },
                 &Registry::default(),
                 take,
             )

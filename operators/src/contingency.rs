@@ -1,19 +1,23 @@
-//! Which outages of one branch or unit an island would not bear: DC contingency analysis of all of them at the operating point.
+//! Which outages of one branch or unit an island would not bear: DC contingency analysis of all of them at the operating point,
+//! AC of the worst.
 //!
-//! Solved at once when the island's equipment changed, at the first estimate after that, and at a tick of the estimator
-//! when the last time was [`REFRESH_MS`] ago; in between the view stands and its rows tell their age. Told are the
+//! Asked by [`watch`]. All outages are solved when the island's equipment changed, at the first estimate after that, and when the
+//! last time was [`REFRESH_MS`] ago; in between, when injections moved, those are that this touches, by the rule of
+//! [`gridflow_numerics::contingency::ranking`]; the others stand and their rows tell their age. Told are the
 //! [`WORST`]: outages without a solution first, then those that overload a branch, by loading, then those that cut load off, by how
-//! much; equals by branch, then unit. A branch that is overloaded already is so after each outage, and counts.
-//! Losses are carried as so much more load, as in plans.
+//! much; equals by branch, then unit. So they are ranked by DC; what their rows say is by AC. A branch that is overloaded already is so after each outage, and counts.
+//! In DC losses are carried as so much more load, as in plans.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use gridflow_inputs::ids::IslandId;
 use gridflow_inputs::network::EquipmentKind;
-use gridflow_inputs::units::{MAX_MAGNITUDE, MilliWatts, PartsPerMillion};
+use gridflow_inputs::units::{MAX_MAGNITUDE, MicroVolts, MilliVoltAmperes, MilliWatts, PartsPerMillion};
 use gridflow_numerics::case::Case;
 use gridflow_numerics::contingency::dc::{Analysis, Options};
-use gridflow_numerics::contingency::{self as numerics, Element};
+use gridflow_numerics::contingency::ranking::{Moment, Ranking, Row};
+use gridflow_numerics::contingency::{self as numerics, Element, Outcome};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Contingency, ContingencyMethod, Estimate, Failure, Output, Solver};
@@ -21,25 +25,41 @@ use crate::estimation::island_case;
 use crate::grid::{GridRow, IslandRows};
 use crate::islands::IslandRow;
 use crate::operating_point::{OperatingPoint, holds, too_early};
-use crate::solver::{Answer, Problem, Solve};
+use crate::solver::{Answer, Blocks, Problem, Solve};
 use crate::standing::{Failed, Standing};
+
+pub mod watch;
+pub(crate) mod worst;
 
 /// Outages told of an island.
 pub const WORST: usize = 20;
-/// The view is solved anew at the estimator's tick when the last time was so long ago, milliseconds.
+/// Outages solved together: enough that a block is worth a thread, and one number for any number of threads.
+const BLOCK: usize = 1_024;
+/// All outages are solved anew when the last time was so long ago, milliseconds.
 pub const REFRESH_MS: i64 = 300_000;
 
 /// State of an island's contingency view.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ContingencyState {
     basis: Option<Basis>,
-    view: Vec<Output>,
+    ranking: Ranking,
+    /// What per-unit values are of.
+    base_power: MilliVoltAmperes,
+    view: Vec<Contingency>,
     failure: Standing,
     /// The row of the present failure.
     outcome: Option<Output>,
 }
 
-/// What the view that stands rests on.
+impl ContingencyState {
+    /// How many outages were last solved at a moment.
+    #[must_use]
+    pub fn solved_at(&self, now_ms: i64) -> usize {
+        self.ranking.rows().iter().filter(|row| row.solved_at == now_ms).count()
+    }
+}
+
+/// What all of a view was last solved on.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Basis {
     pub(crate) solved_ms: i64,
@@ -55,55 +75,119 @@ impl Basis {
     }
 }
 
-/// An outage's severity and row.
-type Ranked = ((bool, PartsPerMillion, MilliWatts), Contingency);
-
-/// All outages of a case that overload, cut off or have no solution, the worst first. `with_losses`: what loads were scaled by.
-fn insecure(island: IslandId, case: &Case, with_losses: f64, now_ms: i64) -> Result<Vec<Contingency>, Failed> {
-    let analysis = Analysis::new(case, Options::default()).map_err(|error| (Failure::BadNetwork, 0, error.to_string()))?;
-    let outages: Vec<_> = numerics::each_branch(case).into_iter().chain(numerics::each_generator(case)).collect();
-    let mut found: Vec<Ranked> = Vec::new();
-    for (outage, outcome) in outages.iter().zip(analysis.solve(&outages)) {
-        let (equipment, id) = match outage[0] {
-            Element::Branch(index) => (EquipmentKind::Branch, case.branches[index].id.0),
-            Element::Generator(index) => (EquipmentKind::Generator, case.generators[index].id.0),
-        };
-        let loading = PartsPerMillion::from_ratio(outcome.max_loading).unwrap_or(PartsPerMillion(MAX_MAGNITUDE));
-        let lost = outcome.lost.as_ref().map_or(0.0, |lost| lost.load.max(0.0) / with_losses);
-        let lost_load = case.mw(lost).unwrap_or(MilliWatts(MAX_MAGNITUDE));
-        let solved = outcome.unsolved.is_none();
-        let overload = if loading > PartsPerMillion(1_000_000) { loading } else { PartsPerMillion(0) };
-        if solved && overload.0 == 0 && lost_load.0 == 0 {
-            continue;
-        }
-        let worst_branch = outcome.worst_branch.map(|index| case.branches[index].id);
-        let (solved_ms, method) = (now_ms, ContingencyMethod::Dc);
-        let row = Contingency { island, equipment, id, solved_ms, method, solved, worst_branch, loading, lost_load };
-        found.push(((!solved, overload, lost_load), row));
-    }
-    // Stable: equals stay in the order of the outages.
-    found.sort_by(|(one, _), (other, _)| other.cmp(one));
-    Ok(found.into_iter().map(|(_, row)| row).collect())
+/// The estimate of a switch's own epoch rests on readings from before it: it serves until the next one.
+pub(crate) fn is_of_now(estimate: &Estimate, island: &IslandRow, now_ms: i64) -> bool {
+    holds(estimate, island.changed_ms, now_ms) && estimate.tick_ms > island.changed_ms
 }
 
-fn analyse(island: IslandId, rows: &IslandRows, now_ms: i64) -> Result<Vec<Output>, Failed> {
+fn share(ratio: f64) -> PartsPerMillion {
+    PartsPerMillion::from_ratio(ratio).unwrap_or(PartsPerMillion(MAX_MAGNITUDE))
+}
+
+/// How bad an outage is: without a solution, overload, load cut off.
+type Severity = (bool, PartsPerMillion, MilliWatts);
+
+/// An outage as DC has it, if it overloads, cuts off or has no solution.
+fn insecure(island: IslandId, case: &Case, outage: Element, kept: &Row) -> Option<(Severity, (Element, Contingency))> {
+    let outcome = &kept.outcome;
+    let loading = share(outcome.max_loading);
+    let lost = outcome.lost.as_ref().map_or(0.0, |lost| lost.load.max(0.0) / kept.with_losses);
+    let lost_load = case.mw(lost).unwrap_or(MilliWatts(MAX_MAGNITUDE));
+    let solved = outcome.unsolved.is_none();
+    let overload = if loading > PartsPerMillion(1_000_000) { loading } else { PartsPerMillion(0) };
+    if solved && overload.0 == 0 && lost_load.0 == 0 {
+        return None;
+    }
+    let (equipment, id) = worst::named(case, outage);
+    let row = Contingency {
+        island,
+        equipment,
+        id,
+        solved_ms: kept.solved_at,
+        method: ContingencyMethod::Dc,
+        solved,
+        worst_branch: outcome.worst_branch.map(|index| case.branches[index].id),
+        loading,
+        lost_load,
+        voltage_bus: None,
+        voltage: MicroVolts(0),
+        voltage_limit: MicroVolts(0),
+        buses_outside: 0,
+        mismatch: MilliVoltAmperes(0),
+        mismatch_bus: None,
+    };
+    Some(((!solved, overload, lost_load), (outage, row)))
+}
+
+/// Outcomes in the order of the outages; blocks of them may be solved on several threads.
+fn in_blocks(analysis: &Analysis<'_>, outages: &[numerics::Contingency], blocks: &Blocks) -> Vec<Outcome> {
+    let parts = Vec::from_iter(outages.chunks(BLOCK).map(|part| (part, OnceLock::new())));
+    blocks(parts.len(), &|block| {
+        let (part, solved) = &parts[block];
+        solved.get_or_init(|| analysis.solve(part));
+    });
+    parts.into_iter().flat_map(|(part, solved)| solved.into_inner().unwrap_or_else(|| analysis.solve(part))).collect()
+}
+
+/// Brings an island's view to now: everything anew, or, where that stands, what injections touch.
+fn analyse(
+    island: IslandId,
+    rows: &IslandRows,
+    basis: Basis,
+    state: &mut ContingencyState,
+    now_ms: i64,
+    blocks: &Blocks,
+) -> Result<(), Failed> {
     if too_early(rows, now_ms) {
         return Err((Failure::NoData, 0, "there is no estimate to start from yet".into()));
     }
     let bad = |why: String| (Failure::BadNetwork, 0, why);
     let region = rows.region.as_ref().ok_or_else(|| bad("there is no region row".into()))?;
     let reference = rows.island.map(|island| island.reference).ok_or_else(|| bad("the island has no source".into()))?;
-    let mut case = island_case(&rows.network, reference, region.base_power.mva()).map_err(bad)?;
+    let mut ac = island_case(&rows.network, reference, region.base_power.mva()).map_err(bad)?;
     let point = OperatingPoint::new(rows, now_ms);
-    point.apply(&mut case);
-    point.feed(&mut case, &rows.storages);
-    let with_losses = 1.0 + point.loss_share(&case);
+    point.apply(&mut ac);
+    point.feed(&mut ac, &rows.storages);
+    let with_losses = 1.0 + point.loss_share(&ac);
+    let mut case = ac.clone();
     case.loads.iter_mut().for_each(|load| load.p *= with_losses);
-    let found = insecure(island, &case, with_losses, now_ms)?;
-    Ok(found.into_iter().take(WORST).map(Output::from).collect())
+    let analysis = Analysis::new(&case, Options::default()).map_err(|error| bad(error.to_string()))?;
+    let outages = Vec::from_iter(numerics::each_branch(&case).into_iter().chain(numerics::each_generator(&case)).flatten());
+    let (moment, same_base) = (Moment { now_ms, with_losses }, state.base_power == region.base_power);
+    let solve = |analysis: &Analysis<'_>, outages: &[numerics::Contingency]| in_blocks(analysis, outages, blocks);
+    if basis.solved_ms < now_ms && same_base {
+        state.ranking.update(&analysis, &outages, moment, &solve);
+    } else {
+        let same = same_base && state.basis.is_some_and(|before| before.changed_ms == basis.changed_ms);
+        state.ranking.refresh(&analysis, &outages, same, moment, &solve);
+    }
+    (state.basis, state.base_power) = (Some(basis), region.base_power);
+
+    let found = outages.iter().zip(state.ranking.rows()).filter_map(|(outage, kept)| insecure(island, &case, *outage, kept));
+    let mut found = Vec::from_iter(found);
+    // Stable: equals stay in the order of the outages.
+    found.sort_by(|(one, _), (other, _)| other.cmp(one));
+    found.truncate(WORST);
+    let told: BTreeMap<(EquipmentKind, u32), &Contingency> = state.view.iter().map(|row| ((row.equipment, row.id), row)).collect();
+    let (mut view, mut anew) = (Vec::new(), Vec::new());
+    for (_, (outage, row)) in found {
+        match told.get(&(row.equipment, row.id)) {
+            Some(known) if known.method == ContingencyMethod::Ac && known.solved_ms >= row.solved_ms && row.solved_ms < now_ms => {
+                view.push((*known).clone());
+            }
+            _ => anew.push((outage, row)),
+        }
+    }
+    if !anew.is_empty() {
+        worst::at_voltages(&mut ac, &point);
+    }
+    let by_ac = worst::solve(&ac, &mut anew, now_ms);
+    view.extend(anew.into_iter().map(|(_, row)| row));
+    state.view = view;
+    by_ac
 }
 
-fn view(problem: Problem<GridRow, ContingencyState>) -> Answer<ContingencyState, Output> {
+fn view(problem: Problem<GridRow, ContingencyState>, blocks: &Blocks) -> Answer<ContingencyState, Output> {
     let island = IslandId(problem.key);
     let now_ms = problem.epoch as i64;
     let row = problem.rows.iter().find_map(|row| if let GridRow::Island(row) = row { Some(*row) } else { None });
@@ -112,32 +196,26 @@ fn view(problem: Problem<GridRow, ContingencyState>) -> Answer<ContingencyState,
         return Answer { previous: ContingencyState::default(), rows: Vec::new() };
     };
     let mut state = problem.previous.unwrap_or_default();
-    // The estimate of a switch's own epoch rests on readings from before it: it serves until the next one.
-    let of_now = |estimate: &Estimate| holds(estimate, row.changed_ms, now_ms) && estimate.tick_ms > row.changed_ms;
-    let estimated = problem.rows.iter().any(|known| if let GridRow::Estimate(estimate) = known { of_now(estimate) } else { false });
-    if !state.basis.is_some_and(|basis| basis.stands(&row, estimated, now_ms)) {
+    let of_now = |known: &GridRow| if let GridRow::Estimate(estimate) = known { is_of_now(estimate, &row, now_ms) } else { false };
+    let estimated = problem.rows.iter().any(of_now);
+    let stands = state.basis.filter(|basis| basis.stands(&row, estimated, now_ms));
+    // Nothing has moved that nobody has measured.
+    if stands.is_none() || estimated {
         let rows = IslandRows::new(problem.rows.iter().chain(problem.shared.iter()));
-        let failed = match analyse(island, &rows, now_ms) {
-            Ok(view) => {
-                state.view = view;
-                state.basis = Some(Basis { solved_ms: now_ms, changed_ms: row.changed_ms, estimated });
-                None
-            }
-            Err((failure, iterations, why)) => {
-                // What was solved stands as long as the island is what it was.
-                if state.basis.is_some_and(|basis| basis.changed_ms != row.changed_ms) {
-                    (state.basis, state.view) = (None, Vec::new());
-                }
-                Some((failure, iterations, format!("contingencies of island {island}: {why}")))
-            }
-        };
+        let basis = stands.unwrap_or(Basis { solved_ms: now_ms, changed_ms: row.changed_ms, estimated });
+        let failed = analyse(island, &rows, basis, &mut state, now_ms, blocks).err();
+        // What was solved stands as long as the island is what it was.
+        if failed.is_some() && state.basis.is_some_and(|basis| basis.changed_ms != row.changed_ms) {
+            state = ContingencyState { failure: state.failure, ..ContingencyState::default() };
+        }
+        let failed = failed.map(|(failure, iterations, why)| (failure, iterations, format!("contingencies of island {island}: {why}")));
         state.outcome = state.failure.outcome(Solver::Contingency, island.0, now_ms, failed).map(Output::from);
     }
-    Answer { rows: state.view.iter().chain(&state.outcome).cloned().collect(), previous: state }
+    Answer { rows: state.view.iter().cloned().map(Output::from).chain(state.outcome.clone()).collect(), previous: state }
 }
 
 /// The contingency view, for the generic solver.
 #[must_use]
-pub fn solve_contingencies() -> Solve<GridRow, ContingencyState, Output> {
-    Arc::new(view)
+pub fn solve_contingencies(blocks: Blocks) -> Solve<GridRow, ContingencyState, Output> {
+    Arc::new(move |problem| view(problem, &blocks))
 }

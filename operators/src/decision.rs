@@ -6,7 +6,7 @@
 use gridflow_inputs::ids::{BranchId, BusId, FeederId, IslandId, LoadId, SensorId, SourceId, StorageId, ZoneId};
 use gridflow_inputs::input::Quantity;
 use gridflow_inputs::network::{EquipmentKind, LoadClass, Side};
-use gridflow_inputs::units::{MicroPerMwh, MicroRadians, MicroVolts, MilliVars, MilliWatts, PartsPerMillion};
+use gridflow_inputs::units::{MicroPerMwh, MicroRadians, MicroVolts, MilliVars, MilliVoltAmperes, MilliWatts, PartsPerMillion};
 use gridflow_inputs::{code, record};
 
 mod streams;
@@ -124,8 +124,10 @@ code! {
 
     /// How an outage was solved.
     pub enum ContingencyMethod {
-        /// DC: active power alone, without losses.
+        /// DC: active power alone, without losses; loading is of active power.
         Dc = 1,
+        /// AC: voltages and apparent power.
+        Ac = 2,
     }
 
     /// What readings say that switches deny: a value beyond three standard deviations of its sensor.
@@ -562,7 +564,7 @@ record! {
     }
 
     /// Stream `contingency`: an outage of one branch or unit that overloads a branch, cuts load off or has no solution; of
-    /// each island the worst, as of when they were solved.
+    /// each island the worst by DC, with what AC says of them, as of when they were solved.
     pub struct Contingency {
         /// The island.
         island: IslandId,
@@ -574,7 +576,7 @@ record! {
         solved_ms: i64,
         /// How.
         method: ContingencyMethod,
-        /// Whether there is a solution; without one branch and loading say nothing.
+        /// Whether there is a solution. Without one, branch and loading are those of DC by AC, and say nothing by DC.
         solved: bool,
         /// The most loaded branch after it; none when no rated branch is left.
         worst_branch: Option<BranchId>,
@@ -582,6 +584,18 @@ record! {
         loading: PartsPerMillion,
         /// Load that it cuts off.
         lost_load: MilliWatts,
+        /// The bus whose voltage is furthest outside of its band and was within it before; none by DC.
+        voltage_bus: Option<BusId>,
+        /// Its voltage; 0 without such a bus.
+        voltage: MicroVolts,
+        /// The limit that it breaks.
+        voltage_limit: MicroVolts,
+        /// Buses outside of their band that were within it before.
+        buses_outside: u32,
+        /// Without a solution by AC: the largest mismatch left.
+        mismatch: MilliVoltAmperes,
+        /// Where.
+        mismatch_bus: Option<BusId>,
     }
 
     /// Stream `constraint`: a limit that the estimate is near to or beyond.

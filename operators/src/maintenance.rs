@@ -2,12 +2,13 @@
 //!
 //! Each request is solved when it comes or changes, when its island's equipment does, at the first estimate after that, and
 //! again when the last time was [`REFRESH_MS`](crate::contingency::REFRESH_MS) ago, until its end: on the grid and injections of that moment, without its
-//! equipment. What units gave that are out, and what is lost or spared, the others cover by headroom. The grid itself by AC, the
+//! equipment. So many in one epoch ([`turns`]). What units gave that are out, and what is lost or spared, the others cover by headroom. The grid itself by AC, the
 //! outages on top by DC. Reactive limits are not enforced; units hold the voltage they hold now. Insecure is what breaks a
 //! limit that holds without the request, or makes one worse by a thousandth and more; load that an outage cuts off counts
 //! where it is more than without the request.
 
 pub mod requests;
+pub mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,12 +22,13 @@ use gridflow_numerics::contingency::security::{Outage, Security, SecurityError, 
 use gridflow_numerics::power_flow::violations::Limit;
 use serde::{Deserialize, Serialize};
 
-use crate::contingency::Basis;
+use crate::contingency::worst::at_voltages;
+use crate::contingency::{Basis, is_of_now};
 use crate::decision::{Breach, BreachKind, Maintenance, Output, Verdict};
 use crate::estimation::island_case;
 use crate::grid::{GridRow, IslandRows};
 use crate::islands::Place;
-use crate::operating_point::{OperatingPoint, holds, too_early};
+use crate::operating_point::{OperatingPoint, too_early};
 use crate::solver::{Answer, Problem, Solve};
 
 /// Breaches told of a request.
@@ -67,15 +69,7 @@ impl<'a> Present<'a> {
         point.apply(&mut case);
         let (loads, losses) = (case.loads.len(), point.loss_share(&case));
         point.feed(&mut case, &rows.storages);
-        let (v, va) = point.voltages(&case);
-        for (bus, (v, va)) in case.buses.iter_mut().zip(v.into_iter().zip(va)) {
-            (bus.v_start, bus.va_start) = (v, va);
-        }
-        for unit in &mut case.generators {
-            if point.knows(case.buses[unit.bus].id) {
-                unit.v_setpoint = case.buses[unit.bus].v_start;
-            }
-        }
+        at_voltages(&mut case, &point);
         let security = security(&case, losses);
         Ok(Self { case, loads, losses, network: &rows.network, security })
     }
@@ -328,7 +322,7 @@ fn verdicts(problem: Problem<GridRow, MaintenanceState>) -> Answer<MaintenanceSt
     let Some(whole) = whole.filter(|_| !requests.is_empty()) else {
         return Answer { previous: MaintenanceState::default(), rows: Vec::new() };
     };
-    let estimated = estimate.is_some_and(|estimate| holds(estimate, whole.changed_ms, now_ms) && estimate.tick_ms > whole.changed_ms);
+    let estimated = estimate.is_some_and(|estimate| is_of_now(estimate, &whole, now_ms));
     let mut state = problem.previous.unwrap_or_default();
     state.verdicts.retain(|id, kept| requests.get(id).is_some_and(|outages| *outages == kept.outages));
     let stands = |kept: &Kept| kept.basis.is_some_and(|basis| basis.stands(&whole, estimated, now_ms));
@@ -338,6 +332,9 @@ fn verdicts(problem: Problem<GridRow, MaintenanceState>) -> Answer<MaintenanceSt
         let early = too_early(&rows, now_ms);
         let present = if early { Err("there is no estimate to start from yet".to_owned()) } else { Present::new(&rows, now_ms) };
         let basis = (!early).then_some(Basis { solved_ms: now_ms, changed_ms: whole.changed_ms, estimated });
+        if let Ok(present) = &present {
+            requests = turns::turns(requests, &state.verdicts, present.case.branches.len() + present.case.generators.len());
+        }
         // That there is nothing to start from is told once.
         for (id, outages) in requests {
             if early && state.verdicts.get(&id).is_some_and(|kept| kept.basis.is_none()) {

@@ -21,11 +21,17 @@ use crate::telemetry::STALE_MS;
 /// long too what was known before a change stands in for what is not measured after it.
 pub(crate) const AVAILABILITY_MS: i64 = 300_000;
 /// How long decisions wait for an estimate after an island came up or changed, before meters and nominal values do.
-const PATIENCE_MS: i64 = 60_000;
+pub(crate) const PATIENCE_MS: i64 = 60_000;
 /// Losses beyond this share of load are an error of measurement, not of the grid.
 pub(crate) const LOSS_SHARE_MAX: PartsPerMillion = PartsPerMillion(200_000);
 /// Losses as a share of load where they cannot be told: what transmission networks usually lose.
 pub(crate) const LOSS_SHARE_UNKNOWN: PartsPerMillion = PartsPerMillion(20_000);
+
+/// Whether readings of a quantity are looked at.
+#[must_use]
+pub fn reads(quantity: Quantity) -> bool {
+    matches!(quantity, Quantity::ActiveGeneration | Quantity::ActiveLoad | Quantity::ReactiveLoad)
+}
 
 /// Fresh readings and the estimate of an island.
 #[derive(Debug)]

@@ -41,6 +41,16 @@ pub fn inline_pool() -> Pool {
     Arc::new(|job| job())
 }
 
+/// Runs the blocks of one solve, each of so many once, in whatever order and on whatever threads, and returns when all are done;
+/// `src` owns the threads. For work whose parts know nothing of each other, so that who does them changes no bit.
+pub type Blocks = Arc<dyn Fn(usize, &(dyn Fn(usize) + Sync)) + Send + Sync>;
+
+/// Blocks one after another on the calling thread.
+#[must_use]
+pub fn inline_blocks() -> Blocks {
+    Arc::new(|count, run| (0..count).for_each(run))
+}
+
 /// What a solver is told.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SolverInput<R> {

@@ -32,6 +32,10 @@ mod maintenance;
 mod relations;
 #[path = "operators/security.rs"]
 mod security;
+#[path = "operators/security_speed.rs"]
+mod security_speed;
+#[path = "operators/security_watch.rs"]
+mod security_watch;
 #[path = "operators/solver.rs"]
 mod solver;
 #[path = "operators/telemetry.rs"]

@@ -1,0 +1,76 @@
+//! The worst outages by AC: apparent power against ratings, and voltages against their bands.
+//!
+//! From a power flow at the operating point: units hold the voltage they hold now, the reference bus covers losses. Reactive
+//! limits are not enforced.
+
+use gridflow_inputs::network::EquipmentKind;
+use gridflow_inputs::units::{MAX_MAGNITUDE, MicroVolts, MilliVoltAmperes, to_fixed};
+use gridflow_numerics::case::Case;
+use gridflow_numerics::contingency::ac::{Analysis, Options};
+use gridflow_numerics::contingency::{ContingencyError, Element, Outcome};
+use gridflow_numerics::power_flow::PowerFlowError;
+
+use crate::decision::{Contingency, ContingencyMethod, Failure};
+use crate::operating_point::OperatingPoint;
+use crate::standing::Failed;
+
+use super::share;
+
+/// A case whose voltages stand where the operating point has them.
+pub(crate) fn at_voltages(case: &mut Case, point: &OperatingPoint<'_>) {
+    let (v, va) = point.voltages(case);
+    for (bus, (v, va)) in case.buses.iter_mut().zip(v.into_iter().zip(va)) {
+        (bus.v_start, bus.va_start) = (v, va);
+    }
+    for unit in &mut case.generators {
+        if point.knows(case.buses[unit.bus].id) {
+            unit.v_setpoint = case.buses[unit.bus].v_start;
+        }
+    }
+}
+
+/// Puts into rows of outages what AC says of them. `case`: without losses in its loads.
+pub(super) fn solve(case: &Case, rows: &mut [(Element, Contingency)], now_ms: i64) -> Result<(), Failed> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let analysis = Analysis::new(case, Options::default()).map_err(|error| {
+        let (failure, iterations) = match &error {
+            ContingencyError::Base(PowerFlowError::Diverged { iterations, .. }) => (Failure::Diverged, *iterations as u32),
+            _ => (Failure::BadNetwork, 0),
+        };
+        (failure, iterations, format!("the worst are told by DC alone: {error}"))
+    })?;
+    let outages = Vec::from_iter(rows.iter().map(|(outage, _)| vec![*outage]));
+    for ((_, row), outcome) in rows.iter_mut().zip(analysis.solve(&outages)) {
+        put(case, row, &outcome, now_ms);
+    }
+    Ok(())
+}
+
+fn put(case: &Case, row: &mut Contingency, outcome: &Outcome, now_ms: i64) {
+    (row.method, row.solved_ms, row.solved) = (ContingencyMethod::Ac, now_ms, outcome.unsolved.is_none());
+    if let Some(unsolved) = &outcome.unsolved {
+        // Branch and loading stay those of DC, for want of better ones.
+        let mismatch = to_fixed(unsolved.mismatch * case.base_mva, MilliVoltAmperes::PER_MVA).unwrap_or(MAX_MAGNITUDE);
+        (row.mismatch, row.mismatch_bus) = (MilliVoltAmperes(mismatch), Some(unsolved.bus));
+        return;
+    }
+    row.loading = share(outcome.max_loading);
+    row.worst_branch = outcome.worst_branch.map(|index| case.branches[index].id);
+    if let Some(outside) = &outcome.voltage {
+        let bus = &case.buses[outside.bus];
+        let volts = |v: f64| MicroVolts::from_kv(v * bus.base_kv).unwrap_or(MicroVolts(MAX_MAGNITUDE));
+        let limit = if outside.v < bus.v_min { bus.v_min } else { bus.v_max };
+        (row.voltage_bus, row.voltage, row.voltage_limit) = (Some(bus.id), volts(outside.v), volts(limit));
+        row.buses_outside = outside.buses as u32;
+    }
+}
+
+/// An outage of a row of the view.
+pub(super) fn named(case: &Case, outage: Element) -> (EquipmentKind, u32) {
+    match outage {
+        Element::Branch(index) => (EquipmentKind::Branch, case.branches[index].id.0),
+        Element::Generator(index) => (EquipmentKind::Generator, case.generators[index].id.0),
+    }
+}
