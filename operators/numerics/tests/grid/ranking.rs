@@ -94,3 +94,32 @@ fn cost_follows_change() {
     all.loads.iter_mut().enumerate().for_each(|(place, load)| load.p *= if place % 2 == 0 { 1.3 } else { 0.7 });
     assert_eq!(update(&all, 20), list.len());
 }
+
+#[test]
+fn an_outage_that_takes_more_away_is_solved_again_though_no_flow_moved() {
+    let Some(mut case) = published("pglib_opf_case118_ieee") else { return };
+    // Each unit has a twin beside it that stands by.
+    let units = case.generators.len();
+    for unit in 0..units {
+        let mut twin = case.generators[unit].clone();
+        twin.id.0 += 10_000;
+        twin.p = 0.0;
+        case.generators.push(twin);
+    }
+    let list = outages(&case);
+    let mut ranking = Ranking::default();
+    let mut update = |case: &Case, now_ms: i64| {
+        let analysis = Analysis::new(case, Options::default()).expect("it has a flow");
+        let touched = ranking.update(&analysis, &list, Moment { now_ms, with_losses: 1.0 }, &solve);
+        for (row, now) in ranking.rows().iter().zip(scratch(case)) {
+            assert!((row.outcome.max_loading - now.max_loading).abs() <= TOLERANCE * (1.0 + 1e-9));
+        }
+        touched
+    };
+    update(&case, 0);
+    for unit in 0..units {
+        case.generators[units + unit].p = std::mem::take(&mut case.generators[unit].p);
+    }
+    let touched = update(&case, 5);
+    assert!(!touched.is_empty() && touched.iter().all(|place| matches!(list[*place], Element::Generator(_))), "{touched:?}");
+}
