@@ -58,7 +58,7 @@ fn two_threads() -> Blocks {
 }
 
 /// What is measured: voltages and injections of buses, flows at one end, units, loads.
-fn sensors(network: &Network) -> Vec<Sensor> {
+fn sensors(network: &Network) -> Vec<Arc<Sensor>> {
     let mut places = Vec::new();
     let bus = [Quantity::VoltageMagnitude, Quantity::ActiveInjection, Quantity::ReactiveInjection];
     network.buses.iter().for_each(|row| places.extend(bus.map(|quantity| (quantity, EquipmentKind::Bus, row.id.0))));
@@ -82,27 +82,27 @@ fn sensors(network: &Network) -> Vec<Sensor> {
         period_ms: 5_000,
         source: SourceId(0),
     };
-    places.into_iter().enumerate().map(sensor).collect()
+    places.into_iter().enumerate().map(sensor).map(Arc::new).collect()
 }
 
 /// Readings at a tick: units and loads as in the network.
-fn readings(network: &Network, sensors: &[Sensor], tick_ms: u64) -> Vec<GridRow> {
+fn readings(network: &Network, sensors: &[Arc<Sensor>], tick_ms: u64) -> Vec<GridRow> {
     let units: BTreeMap<u32, i64> = network.generators.iter().map(|row| (row.id.0, row.p.0)).collect();
     let loads: BTreeMap<u32, (i64, i64)> = network.loads.iter().map(|row| (row.id.0, (row.load_p.0, row.load_q.0))).collect();
-    let reading = |sensor: &Sensor| {
+    let reading = |sensor: &Arc<Sensor>| {
         let value = match sensor.quantity {
             Quantity::ActiveGeneration => units[&sensor.element_id],
             Quantity::ActiveLoad => loads[&sensor.element_id].0,
             Quantity::ReactiveLoad => loads[&sensor.element_id].1,
             _ => 0,
         };
-        GridRow::Reading(Arc::new(Reading { sensor: sensor.clone(), event_ms: tick_ms as i64 - 1_000, value }))
+        GridRow::Reading(Reading { sensor: Arc::clone(sensor), event_ms: tick_ms as i64 - 1_000, value })
     };
     sensors.iter().map(reading).collect()
 }
 
 /// CPU time of ticks, without the first: all readings and the estimate come anew, and the key is triggered or not.
-fn ticks(network: &Network, sensors: &[Sensor], estimate: &Estimate, triggered: bool, keep: fn(Quantity) -> bool) -> Vec<f64> {
+fn ticks(network: &Network, sensors: &[Arc<Sensor>], estimate: &Estimate, triggered: bool, keep: fn(Quantity) -> bool) -> Vec<f64> {
     let rows_at = |tick: u64| {
         let mut rows = readings(network, sensors, START + 5_000 * tick);
         rows.retain(|row| if let GridRow::Reading(reading) = row { keep(reading.sensor.quantity) } else { true });
@@ -159,7 +159,7 @@ impl World {
         rows.extend(self.readings.iter().cloned());
         rows.push(GridRow::Island(self.island));
         rows.push(GridRow::Estimate(Arc::new(Estimate { tick_ms: epoch as i64, ..self.estimate.clone() })));
-        rows.extend(requests.iter().cloned().map(GridRow::Outage));
+        rows.extend(requests.iter().cloned().map(|request| GridRow::Outage(Arc::new(request))));
         rows.sort_unstable();
         Problem { key: 1, epoch, effect: epoch, rows: Arc::new(rows), shared: Arc::new(vec![region()]), previous }
     }
