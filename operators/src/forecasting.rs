@@ -38,8 +38,8 @@ impl Slotted for ZoneRow {
     fn slot(&self) -> u64 {
         match self {
             Self::Region(_) => 0,
-            Self::Quarter(row) => 1 << 60 | row.index as u64 & (1 << 60) - 1,
-            Self::Weather(row) => 2 << 60 | row.valid_at_ms as u64 & (1 << 60) - 1,
+            Self::Quarter(row) => 1 << 60 | (row.index as u64 & ((1 << 60) - 1)),
+            Self::Weather(row) => 2 << 60 | (row.valid_at_ms as u64 & ((1 << 60) - 1)),
         }
     }
 }
