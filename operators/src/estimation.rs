@@ -14,12 +14,13 @@ mod network;
 mod suspects;
 
 use std::collections::BTreeMap;
+use std::f64::consts::PI;
 use std::sync::Arc;
 
 use gridflow_inputs::ids::{BusId, IslandId};
 use gridflow_inputs::input::{Quantity, Region};
 use gridflow_inputs::units::{MAX_MAGNITUDE, to_fixed};
-use gridflow_numerics::case::{Case, CaseBus, MeasurementKind};
+use gridflow_numerics::case::{Case, CaseBranch, CaseBus, MeasurementKind};
 use gridflow_numerics::estimation::{self as numerics, EstimationError, Options, Tracker, TrackerState};
 
 use crate::audit::{Used, UsedReading};
@@ -43,6 +44,11 @@ const TOLERANCE: f64 = 1e-10;
 const ITERATIONS: usize = 60;
 /// A first estimate waits no longer than this for sensors that have not reported yet.
 const FIRST_MS: i64 = 30_000;
+/// An angle over a branch that is beyond the stable ones of a line, radians.
+const STRAINED: f64 = PI / 2.0;
+/// J of so many times its χ² point.
+const FAR: f64 = 4.0;
+const LEFT_OPEN: &str = "sensors that have not had the time to report leave buses open";
 
 /// What the estimator tells.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -209,7 +215,7 @@ fn solve(
         state.connect(&grid, changed_ms);
         state.suspects.renew();
     }
-    let moment = Moment { tick_ms, changed_ms, early: false };
+    let moment = Moment { tick_ms, changed_ms, early: false, voltages_only: false };
     let answer = scan(island, moment, rows, &mut grid, state);
     state.grid = Some(grid);
     answer
@@ -228,20 +234,20 @@ fn scan(island: IslandId, moment: Moment, rows: &[GridRow], grid: &mut Grid, sta
     let mut options =
         Options { zero_injections: grid.idle.clone(), tolerance: TOLERANCE, max_iterations: ITERATIONS, ..Options::default() };
     let no_data = |what: &str| (Failure::NoData, 0, format!("island {island} cannot be estimated: {what}"));
-    let known = measured(moment, rows, grid, state, &start.1, &options).map_err(failed)?;
-    let (mut gathered, mut open) = known.ok_or_else(|| no_data("sensors that have not had the time to report leave buses open"))?;
-    if !gathered.is_read() {
-        return Err(no_data("no sensor has reported"));
-    }
-    options.start = Some(start.clone());
-    let mut solved = track(grid, &gathered, &mut options, &mut state.tracker).map_err(failed)?;
+    let scanned = match attempt(moment, rows, grid, state, &start, &mut options) {
+        Err(EstimationError::NotConverged { .. } | EstimationError::Singular { .. }) if moment.is_after_change(rows) => {
+            attempt(Moment { voltages_only: true, ..moment }, rows, grid, state, &start, &mut options)
+        }
+        scanned => scanned,
+    };
+    let (mut gathered, mut open, mut solved) = scanned.map_err(failed)?.map_err(no_data)?;
     if state.suspects.ask(&gathered, &solved) {
         options.start = Some((solved.v.clone(), solved.va.clone()));
         let bounds = state.suspects.options(&gathered);
         let found = numerics::identify(&grid.case, grid.reference, &gathered.rows, &options, &bounds, state.tracker.cache()).ok();
         if state.suspects.take(&gathered, &solved, found.as_ref(), moment.tick_ms) {
             let without = measured(moment, rows, grid, state, &solved.va, &options).map_err(failed)?;
-            (gathered, open) = without.ok_or_else(|| no_data("sensors that have not had the time to report leave buses open"))?;
+            (gathered, open) = without.ok_or_else(|| no_data(LEFT_OPEN))?;
             solved = track(grid, &gathered, &mut options, &mut state.tracker).map_err(failed)?;
         }
     }
@@ -255,6 +261,40 @@ fn scan(island: IslandId, moment: Moment, rows: &[GridRow], grid: &mut Grid, sta
     state.suspects.judge(&gathered.kept_out, &estimated);
     let suspects = state.suspects.rows(island).into_iter().map(|row| EstimationRow::Row(row.into()));
     Ok((told.into_iter().chain(suspects).collect(), open))
+}
+
+/// Where a state says that what it rests on contradicts itself: J has several minima then, at which one arrives is chance. A bus
+/// of a branch over which the angle is that of no grid in operation, or the reference bus when J is far above its point
+/// although the standard deviations of old readings were raised.
+fn contradicted(grid: &Grid, solved: &numerics::Estimate) -> Option<BusId> {
+    let across = |branch: &&CaseBranch| (solved.va[branch.from] - solved.va[branch.to] - branch.shift).abs() > STRAINED;
+    let strained = grid.case.branches.iter().find(across).map(|branch| branch.from);
+    let far = solved.threshold.is_some_and(|threshold| solved.objective > FAR * threshold);
+    strained.or(far.then_some(grid.reference)).map(|bus| grid.case.buses[bus].id)
+}
+
+/// An estimate of what takes part, and the buses that readings leave open; or what is missing for one.
+#[allow(clippy::type_complexity, reason = "it is taken apart at once")]
+fn attempt<'a>(
+    moment: Moment,
+    rows: &'a [GridRow],
+    grid: &mut Grid,
+    state: &mut EstimationState,
+    start: &(Vec<f64>, Vec<f64>),
+    options: &mut Options,
+) -> Result<Result<(Gathered<'a>, Vec<usize>, numerics::Estimate), &'static str>, EstimationError> {
+    options.start = None;
+    let Some((gathered, open)) = measured(moment, rows, grid, state, &start.1, options)? else { return Ok(Err(LEFT_OPEN)) };
+    if !gathered.is_read() {
+        return Ok(Err("no sensor has reported"));
+    }
+    options.start = Some(start.clone());
+    let solved = track(grid, &gathered, options, &mut state.tracker)?;
+    if let Some(bus) = contradicted(grid, &solved).filter(|_| gathered.outdated > 0) {
+        state.tracker.forget();
+        return Err(EstimationError::NotConverged { iterations: solved.iterations, step: f64::INFINITY, bus });
+    }
+    Ok(Ok((gathered, open, solved)))
 }
 
 /// What takes part in a scan, and the buses that readings leave open; none when they leave some and it is early.

@@ -4,6 +4,7 @@
 //! * A reading from before the last change of the island's equipment is of another network. What units give and loads
 //!   draw hardly changes with a switch, how it flows does: the standard deviation of a flow or current counts a
 //!   hundredfold, that of anything else tenfold, until the sensor has read anew.
+//! * Where such readings contradict each other so much that there is no estimate, of them only voltages take part.
 //! * An injection read before something was connected to the bus or disconnected from it is passed over.
 //! * What was read at a bus before it came to the island, or while it was dead, is passed over: a bus that is energised again does not
 //!   stand at the nothing that it read before.
@@ -58,6 +59,8 @@ pub(super) struct Moment {
     pub(super) changed_ms: i64,
     /// Whether sensors may still be about to report for the first time.
     pub(super) early: bool,
+    /// Whether of what was read before the change only voltages take part.
+    pub(super) voltages_only: bool,
 }
 
 /// Measurements, and what each comes from.
@@ -116,6 +119,11 @@ struct Age {
 }
 
 impl Moment {
+    /// Whether anything was read before the change.
+    pub(super) fn is_after_change(self, rows: &[GridRow]) -> bool {
+        rows.iter().any(|row| if let GridRow::Reading(reading) = row { reading.event_ms < self.changed_ms } else { false })
+    }
+
     fn age(self, event_ms: i64, flows: bool) -> Age {
         let age_ms = self.tick_ms - event_ms;
         let (stale, outdated) = (age_ms > STALE_MS, event_ms < self.changed_ms);
@@ -273,6 +281,7 @@ pub(super) fn gather<'a>(
         let flows = matches!(quantity, Quantity::ActiveFlow | Quantity::ReactiveFlow | Quantity::CurrentMagnitude);
         let injected = matches!(quantity, Quantity::ActiveInjection | Quantity::ReactiveInjection);
         let age = moment.age(reading.event_ms, flows);
+        let forgotten = moment.voltages_only && age.outdated && quantity != Quantity::VoltageMagnitude;
         match quantity {
             Quantity::ActiveLoad | Quantity::ReactiveLoad | Quantity::ActiveGeneration | Quantity::ReactiveGeneration => {
                 meters.take(grid, reading);
@@ -280,6 +289,7 @@ pub(super) fn gather<'a>(
             }
             Quantity::CurrentMagnitude if reading.value < reading.sensor.sigma.saturating_mul(CURRENT_MIN) => continue,
             Quantity::VoltageAngle if age.stale || age.outdated => continue,
+            _ if forgotten && !injected => continue,
             _ => {}
         }
         let sigma = reading.sensor.sigma.saturating_mul(age.factor);
@@ -289,7 +299,7 @@ pub(super) fn gather<'a>(
         }
         if quantity == Quantity::VoltageAngle {
             of_angles.push((reading, row));
-        } else if injected && before(reading) {
+        } else if injected && (forgotten || before(reading)) {
             gathered.passed_over.extend(grid.case.bus_index(BusId(reading.sensor.element_id)));
         } else if injected && !grid.case.nodes.merged().is_empty() {
             at_nodes.push((BusId(reading.sensor.element_id), row));
@@ -315,9 +325,10 @@ pub(super) fn gather<'a>(
         gathered.push(Source::Reading(reading.sensor.id, Quantity::VoltageAngle), row, &[reading], Age::default(), kept_out);
     }
     let mut members = Vec::new();
+    let least = if moment.voltages_only { moment.changed_ms } else { i64::MIN };
     for (bus, row) in grid.case.buses.iter().enumerate() {
         for part in 0..2 {
-            if let Some((measurement, age)) = meters.injection(grid, moment, (bus, came[bus]), part, &mut members) {
+            if let Some((measurement, age)) = meters.injection(grid, moment, (bus, came[bus].max(least)), part, &mut members) {
                 gathered.push(Source::Metered(row.id, part as u8), measurement, &members, age, kept_out);
             }
         }

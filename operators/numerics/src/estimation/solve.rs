@@ -60,6 +60,9 @@ pub(super) struct Iterate {
     pub(super) taken: Option<Taken>,
 }
 
+/// No grid has a magnitude of so many per unit.
+const BEYOND: f64 = 10.0;
+
 impl Iterate {
     pub(super) fn new(v: Vec<f64>, va: Vec<f64>) -> Self {
         let multipliers = vec![[0.0; 2]; v.len()];
@@ -126,7 +129,11 @@ impl Iterate {
             self.keeps = if kept { last.0 < SLOW * before && last.0 < SLOWER * earlier } else { last.0 < NEAR };
             self.settled |= last.0 < SETTLED;
         }
-        Ok(())
+        // Contradictions have minima of their own, where magnitudes are none.
+        match self.point.v.iter().position(|v| !(*v > 0.0 && *v < BEYOND)) {
+            Some(bus) => Err(EstimationError::NotConverged { iterations: self.iterations, step: f64::INFINITY, bus: case.buses[bus].id }),
+            None => Ok(()),
+        }
     }
 
     /// Solves and moves; gives the largest change that the matrix asked for and its state.

@@ -96,6 +96,11 @@ impl Tracker {
         &mut self.cache
     }
 
+    /// Starts anew at the next scan.
+    pub fn forget(&mut self) {
+        (self.state, self.factor) = (TrackerState::default(), None);
+    }
+
     /// Estimates a scan. A network of other buses, and a state from which the steps do not converge, is started anew as by
     /// [`super::estimate`].
     ///
