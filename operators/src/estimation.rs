@@ -264,12 +264,13 @@ fn scan(island: IslandId, moment: Moment, rows: &[GridRow], grid: &mut Grid, sta
 }
 
 /// Where a state says that what it rests on contradicts itself: J has several minima then, at which one arrives is chance. A bus
-/// of a branch over which the angle is that of no grid in operation, or the reference bus when J is far above its point
-/// although the standard deviations of old readings were raised.
-fn contradicted(grid: &Grid, solved: &numerics::Estimate) -> Option<BusId> {
+/// of a branch over which the angle is that of no grid in operation; or, at a switch's own epoch, the reference bus when J is far above
+/// its point although the standard deviations of old readings were raised.
+fn contradicted(grid: &Grid, moment: Moment, solved: &numerics::Estimate) -> Option<BusId> {
     let across = |branch: &&CaseBranch| (solved.va[branch.from] - solved.va[branch.to] - branch.shift).abs() > STRAINED;
     let strained = grid.case.branches.iter().find(across).map(|branch| branch.from);
-    let far = solved.threshold.is_some_and(|threshold| solved.objective > FAR * threshold);
+    let all_old = moment.tick_ms == moment.changed_ms && !moment.voltages_only;
+    let far = all_old && solved.threshold.is_some_and(|threshold| solved.objective > FAR * threshold);
     strained.or(far.then_some(grid.reference)).map(|bus| grid.case.buses[bus].id)
 }
 
@@ -290,7 +291,7 @@ fn attempt<'a>(
     }
     options.start = Some(start.clone());
     let solved = track(grid, &gathered, options, &mut state.tracker)?;
-    if let Some(bus) = contradicted(grid, &solved).filter(|_| gathered.outdated > 0) {
+    if let Some(bus) = contradicted(grid, moment, &solved).filter(|_| gathered.outdated > 0) {
         state.tracker.forget();
         return Err(EstimationError::NotConverged { iterations: solved.iterations, step: f64::INFINITY, bus });
     }
