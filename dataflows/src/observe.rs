@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gridflow_inputs::ids::{IslandId, ZoneId};
-use gridflow_inputs::input::{Quantity, Region, Timer};
+use gridflow_inputs::input::{Region, Timer};
 use gridflow_inputs::log::EpochBatch;
 use gridflow_inputs::network::EquipmentKind;
 use gridflow_inputs::{Input, Sequenced};
@@ -14,6 +14,7 @@ use gridflow_operators::estimation::{EstimationRow, solve_estimation};
 use gridflow_operators::grid::{GridRow, changes, place_of, solver_rows};
 use gridflow_operators::islands::{IslandInput, IslandOutput, islands};
 use gridflow_operators::newest::newest;
+use gridflow_operators::operating_point;
 use gridflow_operators::placement::by_island;
 use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::solver::{Pool, SolverInput, solver};
@@ -156,9 +157,7 @@ pub fn build<'scope>(
     let grid = grid.concat(references);
     let status_errors = status_errors.inner.map(|(row, _, change)| (Output::from(row), change));
     let at_equipment = grid.clone().filter(|(_, row)| match row {
-        GridRow::Reading(reading) => {
-            matches!(reading.sensor.quantity, Quantity::ActiveGeneration | Quantity::ActiveLoad | Quantity::ReactiveLoad)
-        }
+        GridRow::Reading(reading) => operating_point::reads(reading.sensor.quantity),
         _ => true,
     });
     let changed = drawn.clone().flat_map(|drawn| match drawn {

@@ -11,7 +11,6 @@ use gridflow_operators::deficit::{self, DeficitOutput, after, deficits};
 use gridflow_operators::grid::{GridRow, changes, solver_rows};
 use gridflow_operators::maintenance::requests::{self, RequestOutput, requests};
 use gridflow_operators::maintenance::solve_maintenance;
-use gridflow_operators::operating_point;
 use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::solver::{SolverInput, solver};
 use gridflow_operators::state::Registry;
@@ -87,15 +86,7 @@ pub fn build<'scope>(
     let judged = solver(planned, "Maintenance", registry, 0, pools.security.clone(), solve_maintenance());
 
     let problem = |grid: Changes<'scope, _>| solver_rows(grid.concat(observed.states.clone())).concat(shared_region(region.clone()));
-    // Of readings only those that the operating point looks at.
-    let analysed = problem(
-        at_equipment
-            .filter(|(_, row)| match row {
-                GridRow::Reading(reading) => operating_point::reads(reading.sensor.quantity),
-                _ => true,
-            })
-            .concat(before.clone()),
-    );
+    let analysed = problem(at_equipment.concat(before.clone()));
     let watched = equipment.clone().concat(observed.states.clone()).inner.flat_map(|(row, _, change)| watch::of_island(row, change));
     let watched = watched.concat(observed.changed.clone().map(WatchInput::Changed)).concat(feed.clone().flat_map(watch::of_feed));
     let analysed = analysed.concat(watch::watch(watched, registry).map(|island| SolverInput::Trigger { key: island.0 }));

@@ -576,7 +576,7 @@ record! {
         solved_ms: i64,
         /// How.
         method: ContingencyMethod,
-        /// Whether there is a solution. Without one, branch and loading are those of DC by AC, and say nothing by DC.
+        /// Whether there is a solution. Without one, an AC row keeps branch and loading of DC; those of a DC row say nothing.
         solved: bool,
         /// The most loaded branch after it; none when no rated branch is left.
         worst_branch: Option<BranchId>,

@@ -227,25 +227,32 @@ fn scan(island: IslandId, moment: Moment, rows: &[GridRow], grid: &mut Grid, sta
             EstimationError::NotConverged { iterations, .. } | EstimationError::Singular { iterations, .. } => iterations as u32,
             _ => 0,
         };
-        (Failure::Diverged, iterations, format!("island {island}: {error}"))
+        let message = match error {
+            EstimationError::NotConverged { bus, step, .. } if !step.is_finite() => {
+                format!("island {island}: measurements contradict each other or the network: they lead to a state of no grid, at bus {bus}")
+            }
+            error => format!("island {island}: {error}"),
+        };
+        (Failure::Diverged, iterations, message)
     };
     let start = state.start(&grid.case);
     let moment = Moment { early: state.is_early(moment.tick_ms, rows), ..moment };
     let mut options =
         Options { zero_injections: grid.idle.clone(), tolerance: TOLERANCE, max_iterations: ITERATIONS, ..Options::default() };
     let no_data = |what: &str| (Failure::NoData, 0, format!("island {island} cannot be estimated: {what}"));
-    let scanned = match attempt(moment, rows, grid, state, &start, &mut options) {
+    let (moment, scanned) = match attempt(moment, rows, grid, state, &start, &mut options) {
         Err(EstimationError::NotConverged { .. } | EstimationError::Singular { .. }) if moment.is_after_change(rows) => {
-            attempt(Moment { voltages_only: true, ..moment }, rows, grid, state, &start, &mut options)
+            let moment = Moment { voltages_only: true, ..moment };
+            (moment, attempt(moment, rows, grid, state, &start, &mut options))
         }
-        scanned => scanned,
+        scanned => (moment, scanned),
     };
     let (mut gathered, mut open, mut solved) = scanned.map_err(failed)?.map_err(no_data)?;
     if state.suspects.ask(&gathered, &solved) {
         options.start = Some((solved.v.clone(), solved.va.clone()));
         let bounds = state.suspects.options(&gathered);
         let found = numerics::identify(&grid.case, grid.reference, &gathered.rows, &options, &bounds, state.tracker.cache()).ok();
-        if state.suspects.take(&gathered, &solved, found.as_ref(), moment.tick_ms) {
+        if state.suspects.take(&gathered, found.as_ref(), moment.tick_ms) {
             let without = measured(moment, rows, grid, state, &solved.va, &options).map_err(failed)?;
             (gathered, open) = without.ok_or_else(|| no_data(LEFT_OPEN))?;
             solved = track(grid, &gathered, &mut options, &mut state.tracker).map_err(failed)?;

@@ -134,9 +134,13 @@ impl Suspects {
         self.in_vain += 1;
     }
 
-    /// Takes what a search after an estimate found, none when it came to nothing; whether there is anything new to keep out.
-    pub(super) fn take(&mut self, gathered: &Gathered, solved: &Estimate, found: Option<&Identification>, tick_ms: i64) -> bool {
-        self.unexplained = self.unexplained.max(excess(found.map_or(solved, |found| &found.estimate)));
+    /// Takes what a search found, none when it came to nothing; whether there is anything new to keep out.
+    pub(super) fn take(&mut self, gathered: &Gathered, found: Option<&Identification>, tick_ms: i64) -> bool {
+        // A search that was cut short, or came to nothing, says nothing of what is left.
+        let most = self.options(gathered).max_removals;
+        if let Some(found) = found.filter(|found| found.bad.len() < most) {
+            self.unexplained = self.unexplained.max(excess(&found.estimate));
+        }
         let bad = found.map_or(&[][..], |found| &found.bad);
         if bad.is_empty() {
             self.vain();
