@@ -144,8 +144,10 @@ fn join_nodes(network: &mut Network, base_mva: f64, branch: &Branch) {
             normally_closed: true,
         },
     };
+    let normally_closed = row.normally_closed;
     network.node_switches.push(row);
-    if branch.b_pu.get() != 0.0 {
+    // While the switch is open the branch has no charging; no switch operates a shunt.
+    if branch.b_pu.get() != 0.0 && normally_closed {
         let id = ShuntId(network.shunts.iter().map(|row| row.id.0).max().unwrap_or(0).saturating_add(1));
         let q = MilliVars::from_mvar(branch.b_pu.get() * base_mva).unwrap_or(MilliVars(0));
         let valid_from_ms = branch.valid_from_ms;
@@ -161,7 +163,23 @@ fn join_nodes(network: &mut Network, base_mva: f64, branch: &Branch) {
 /// # Errors
 /// As [`read`].
 pub fn read_merged(path: &Path) -> Result<(NetworkFile, Vec<MergedBus>), NetworkError> {
-    merged(path, read(path)?)
+    merged_in_service(path, read(path)?)
+}
+
+/// As [`merged`], of a file whose switches move later.
+fn merged_in_service(path: &Path, mut file: NetworkFile) -> Result<(NetworkFile, Vec<MergedBus>), NetworkError> {
+    // A node that a switch has out joins nothing, and comes back as what it is when the switch closes.
+    let out: Vec<_> = file.network.switches.iter().filter(|row| row.equipment == EquipmentKind::Bus && !row.normally_closed).collect();
+    let out: BTreeSet<u32> = out.into_iter().map(|row| row.equipment_id).collect();
+    let mut kinds = Vec::new();
+    for bus in file.network.buses.iter_mut().filter(|bus| out.contains(&bus.id.0)) {
+        kinds.push((bus.id, std::mem::replace(&mut bus.kind, BusKind::Isolated)));
+    }
+    let (mut file, merged) = merged(path, file)?;
+    for (id, kind) in kinds {
+        file.network.buses.iter_mut().filter(|bus| bus.id == id).for_each(|bus| bus.kind = kind);
+    }
+    Ok((file, merged))
 }
 
 fn merged(path: &Path, mut file: NetworkFile) -> Result<(NetworkFile, Vec<MergedBus>), NetworkError> {
@@ -172,9 +190,11 @@ fn merged(path: &Path, mut file: NetworkFile) -> Result<(NetworkFile, Vec<Merged
     // Those that are open join nothing; and what operated a bus or branch that is no more has nothing to operate.
     network.node_switches.clear();
     let branches: BTreeSet<u32> = network.branches.iter().map(|row| row.id.0).collect();
+    let links: BTreeSet<u32> = network.dc_lines.iter().map(|row| row.id.0).collect();
     network.switches.retain(|row| match row.equipment {
         EquipmentKind::Bus => !merged.iter().any(|bus| bus.bus.0 == row.equipment_id),
         EquipmentKind::Branch => branches.contains(&row.equipment_id),
+        EquipmentKind::DcLine => links.contains(&row.equipment_id),
         _ => true,
     });
     Ok((file, merged))
@@ -210,4 +230,45 @@ fn read_file(path: &Path) -> Result<NetworkFile, NetworkError> {
     }
     let text = std::fs::read_to_string(path).map_err(|source| NetworkError::Io { path: path.to_owned(), source })?;
     Ok(matpower::read(&path.display().to_string(), &text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use gridflow_inputs::network::{Side, Switch};
+
+    use super::*;
+
+    #[test]
+    fn a_node_that_a_switch_has_out_is_joined_to_nothing_and_keeps_its_kind() {
+        let ieee = matpower::read("ieee14.m", matpower::IEEE14).expect("it is whole");
+        for out in [13, 14] {
+            let mut network = ieee.network.clone();
+            let bus = |id: u32| ieee.network.buses.iter().find(|bus| bus.id.0 == id).expect("it is one").id;
+            network.node_switches.push(NodeSwitch {
+                id: SwitchId(901),
+                valid_from_ms: 0,
+                name: String::new(),
+                kind: SwitchKind::Breaker,
+                from: bus(13),
+                to: bus(14),
+                normally_closed: true,
+            });
+            network.switches.push(Switch {
+                id: SwitchId(902),
+                valid_from_ms: 0,
+                name: String::new(),
+                kind: SwitchKind::Breaker,
+                equipment: EquipmentKind::Bus,
+                equipment_id: out,
+                side: Side::None,
+                normally_closed: false,
+            });
+            let file = NetworkFile { network, ..ieee.clone() };
+            let (file, merged) = merged_in_service(Path::new("ieee14"), file).expect("it can be merged");
+            assert_eq!(merged, []);
+            let kind = |network: &Network| network.buses.iter().find(|bus| bus.id.0 == out).map(|bus| bus.kind);
+            assert_eq!(kind(&file.network), kind(&ieee.network));
+            assert!(file.network.switches.iter().any(|row| row.id.0 == 902), "what has it out can bring it back");
+        }
+    }
 }

@@ -214,7 +214,8 @@ fn explain(
 ) -> Result<Estimate, EstimationError> {
     let Err(error @ (EstimationError::NotConverged { .. } | EstimationError::Singular { .. })) = estimate else { return estimate };
     let (case, measurements) = (&done.case, &done.read.measurements);
-    let starts = [options.clone(), Options { start: None, ..options.clone() }];
+    let mut starts = vec![options.clone()];
+    starts.extend(options.start.is_some().then(|| Options { start: None, ..options.clone() }));
     let bad_data = estimation::BadDataOptions::default();
     for start in &starts {
         if let Ok(found) = estimation::diagnose(case, &done.open, reference, measurements, start, &bad_data, cache) {
