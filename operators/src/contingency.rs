@@ -126,7 +126,7 @@ fn in_blocks(analysis: &Analysis<'_>, outages: &[numerics::Contingency], blocks:
         let (part, solved) = &parts[block];
         solved.get_or_init(|| analysis.solve(part));
     });
-    parts.into_iter().flat_map(|(part, solved)| solved.into_inner().unwrap_or_else(|| analysis.solve(part))).collect()
+    parts.into_iter().flat_map(|(_, solved)| solved.into_inner().expect("each block was run")).collect()
 }
 
 /// Brings an island's view to now: everything anew, or, where that stands, what injections touch.

@@ -17,6 +17,7 @@ use timely::dataflow::operators::vec::Map;
 use crate::decision::{Estimate, Forecast, Shed};
 use crate::deficit::Before;
 use crate::dispatch::Plan;
+use crate::hygiene::about;
 use crate::islands::{IslandRow, Place};
 use crate::multiset::Slotted;
 use crate::sealed::{Changes, Rows};
@@ -56,7 +57,7 @@ impl Slotted for GridRow {
         let (list, of) = match self {
             Self::Region(_) => (0, 0),
             Self::Island(_) => (1, 0),
-            Self::Element(row) => (2, element(row)),
+            Self::Element(row) => (2, (row.kind() as u64) << 32 | u64::from(about(row).0)),
             Self::Reading(row) => (3, u64::from(row.sensor.id.0)),
             Self::Storage(row) => (4, u64::from(row.storage.0)),
             Self::Estimate(_) => (5, 0),
@@ -68,25 +69,6 @@ impl Slotted for GridRow {
         };
         list << 56 | of
     }
-}
-
-/// Kind and number of a piece of equipment.
-fn element(row: &Input) -> u64 {
-    let id = match row {
-        Input::Bus(row) => row.id.0,
-        Input::Branch(row) => row.id.0,
-        Input::Transformer(row) => row.branch.0,
-        Input::NodeSwitch(row) => row.id.0,
-        Input::Generator(row) => row.id.0,
-        Input::StaticVar(row) => row.generator.0,
-        Input::Load(row) => row.id.0,
-        Input::Shunt(row) => row.id.0,
-        Input::ShuntBank(row) => row.shunt.0,
-        Input::Storage(row) => row.id.0,
-        Input::DcLine(row) => row.id.0,
-        _ => 0,
-    };
-    (row.kind() as u64) << 32 | u64::from(id)
 }
 
 /// The rows of a problem, sorted by what they are.

@@ -39,7 +39,7 @@ pub fn malformed(row: &Input) -> Option<i64> {
 }
 
 /// Number of the sensor, switch … a row is about, and who sent it, as far as the row says.
-fn about(row: &Input) -> (u32, SourceId) {
+pub(crate) fn about(row: &Input) -> (u32, SourceId) {
     let subject = match row {
         Input::Sensor(row) => return (row.id.0, row.source),
         Input::Bus(row) => row.id.0,
