@@ -16,6 +16,9 @@ use timely::dataflow::operators::generic::Operator;
 
 use crate::state::{Registry, State};
 
+/// Room for so many results is kept from epoch to epoch: an hour that ends tells ten times as many, and their room is not held for a day.
+const KEPT: usize = 1 << 16;
+
 /// Rows, each at the epoch it belongs to.
 pub type Rows<'scope, D> = StreamVec<'scope, Epoch, D>;
 
@@ -143,6 +146,7 @@ where
                 order(&mut rows);
                 logic.borrow_mut().epoch(epoch, &mut rows, &mut results);
                 output.session(&capability).give_iterator(results.drain(..));
+                results.shrink_to(KEPT);
             }
         }
     })
