@@ -6,10 +6,14 @@
 //! first order `λᵀ S⁻¹ λ` with weighted residuals λ and their covariance S (Monticelli, Wu and Yen 1986 search the same sets).
 //! Those that explain as much as the blamed ones, but for what chance leaves, are named beside them.
 
+use std::collections::BTreeMap;
+
 use super::bad_data::{BadDatum, Search};
-use super::plan::Work;
-use super::{EstimationError, inverse_variance};
+use super::inverse_variance;
+use super::plan::Factor;
+use super::removals::Linear;
 use crate::case::CaseMeasurement;
+use crate::sparse::WIDTH;
 
 /// Measurements of which pairs are made.
 const CANDIDATES: usize = 14;
@@ -25,78 +29,58 @@ const TOGETHER: f64 = 0.3;
 const SAME: f64 = 1e-4;
 
 impl Search<'_> {
-    /// Adds to each of the measurements that were taken out what may be bad in its place.
-    pub(super) fn name_alternatives(
-        &mut self,
-        bad: &mut [BadDatum],
-        measurements: &[CaseMeasurement],
-        work: &mut Work,
-    ) -> Result<(), EstimationError> {
-        let (weights, iterate) = (self.weights.clone(), self.iterate.clone());
-        for place in 0..bad.len().min(BLAMED) {
-            let blamed = bad[place].index;
-            self.weights.copy_from_slice(&weights);
-            self.weights[blamed] = inverse_variance(&measurements[blamed]);
+    /// Adds to each of the measurements that were taken out what may be bad in its place; `linear` and the factor are of the state without
+    /// them.
+    pub(super) fn name_alternatives(&self, linear: &Linear, bad: &mut [BadDatum], measurements: &[CaseMeasurement], factor: &Factor) {
+        let weight = |index: usize| inverse_variance(&measurements[index]);
+        let blamed = Vec::from_iter(bad.iter().map(|datum| datum.index));
+        let rows = Vec::from_iter(blamed.iter().map(|index| self.climbed(*index, factor)));
+        let common = |a: usize, b: usize| factor.ldlt.product(&rows[a], &rows[b]);
+        let variance = |a: usize| 1.0 / weight(blamed[a]) + common(a, a);
+        for (place, datum) in bad.iter_mut().enumerate().take(BLAMED) {
             // With the other blamed one that its residual goes with most.
-            let row = self.row(self.plan.kinds[blamed], &iterate.point);
-            self.residuals(work)?;
-            let spread = self.spread(&row, &work.factor);
-            let variance = |row: &[(usize, f64)], spread: &[f64]| row.iter().map(|(state, value)| value * spread[*state]).sum::<f64>();
-            let square = |index: usize| measurements[index].sigma * measurements[index].sigma;
-            let own = square(blamed) - variance(&row, &spread);
             let mut partner = None;
-            for other in bad.iter().map(|datum| datum.index).filter(|other| *other != blamed) {
-                let other_row = self.row(self.plan.kinds[other], &iterate.point);
-                let common = variance(&other_row, &spread);
-                let size = square(other) + variance(&other_row, &self.spread(&other_row, &work.factor));
-                let correlation = common.abs() / (own.abs() * size).sqrt();
+            for other in (0..blamed.len()).filter(|other| *other != place) {
+                let (common, own) = (common(place, other), variance(place));
+                let correlation = common.abs() / (own * variance(other) - common * common).max(0.0).sqrt();
                 if correlation > partner.map_or(TOGETHER, |(_, most)| most) {
                     partner = Some((other, correlation));
                 }
             }
-            let mut more = Vec::new();
-            for group in [Some(vec![blamed]), partner.map(|(other, _)| vec![blamed, other])].into_iter().flatten() {
-                group.iter().for_each(|index| self.weights[*index] = inverse_variance(&measurements[*index]));
-                if self.converge(work).is_ok() {
-                    more.extend(self.alternatives(&group, work)?);
-                }
-                self.iterate = iterate.clone();
+            let (mut search, mut linear) = (self.clone(), linear.clone());
+            let mut group = Vec::new();
+            for index in [Some(place), partner.map(|(other, _)| other)].into_iter().flatten().map(|place| blamed[place]) {
+                linear.put_in(&mut search, index, weight(index), factor);
+                group.push(index);
+                datum.alike.extend(search.alternatives(&linear, &group, factor));
             }
-            let datum = &mut bad[place];
-            datum.alike.extend(more);
             datum.alike.sort_unstable();
             datum.alike.dedup();
         }
-        let blamed = Vec::from_iter(bad.iter().map(|datum| datum.index));
         bad.iter_mut().for_each(|datum| datum.alike.retain(|index| !blamed.contains(index)));
-        self.weights = weights;
-        self.iterate = iterate;
-        self.residuals(work)?;
-        Ok(())
     }
 
-    /// Members of pairs that explain as much as a group at the present state, in which the group takes part.
-    fn alternatives(&self, group: &[usize], work: &mut Work) -> Result<Vec<usize>, EstimationError> {
-        let found = self.residuals(work)?;
-        let size = |index: usize| found.normalized[index].unwrap_or(0.0);
+    fn climbed(&self, index: usize, factor: &Factor) -> BTreeMap<usize, [f64; WIDTH]> {
+        let row = self.row(self.plan.kinds[index], &self.iterate.point);
+        factor.ldlt.climbed(&Vec::from_iter(row.into_iter().map(|(state, value)| (WIDTH * (state / 2) + state % 2, value))))
+    }
+
+    /// Members of pairs that explain as much as a group, which takes part.
+    fn alternatives(&self, linear: &Linear, group: &[usize], factor: &Factor) -> Vec<usize> {
+        let size = |index: usize| linear.normalized(index, self.weights[index]).unwrap_or(0.0);
         let mut candidates = Vec::from_iter((0..self.values.len()).filter(|index| size(*index) > LEAST && !group.contains(index)));
         candidates.sort_by(|a, b| size(*b).total_cmp(&size(*a)).then(a.cmp(b)));
         candidates.truncate(CANDIDATES);
         candidates.splice(0..0, group.iter().copied());
-        let point = &self.iterate.point;
-        let rows = Vec::from_iter(candidates.iter().map(|index| self.row(self.plan.kinds[*index], point)));
-        let spreads = Vec::from_iter(rows.iter().map(|row| self.spread(row, &work.factor)));
+        let rows = Vec::from_iter(candidates.iter().map(|index| self.climbed(*index, factor)));
         // In units of their own deviations: normalised residuals with their signs, and correlations.
-        let deviation = |k: usize| (found.redundancy[candidates[k]] / self.weights[candidates[k]]).sqrt();
-        let signed = |k: usize| {
-            let estimated = work.system.estimated[candidates[k]];
-            super::system::residual(self.plan.sites.place(candidates[k]), self.values[candidates[k]], estimated) / deviation(k)
-        };
+        let deviation = |k: usize| (linear.shares[candidates[k]] / self.weights[candidates[k]]).sqrt();
+        let signed = |k: usize| linear.residuals[candidates[k]] / deviation(k);
         let explained = |set: &[usize]| match *set {
             [k] => signed(k) * signed(k),
             [k, l] => {
-                let covariance: f64 = rows[k].iter().map(|(state, value)| value * spreads[l][*state]).sum();
-                let (a, b, c) = (signed(k), signed(l), -covariance / (deviation(k) * deviation(l)));
+                let covariance = linear.turned(-factor.ldlt.product(&rows[k], &rows[l]), candidates[k], candidates[l]);
+                let (a, b, c) = (signed(k), signed(l), covariance / (deviation(k) * deviation(l)));
                 let left = 1.0 - c * c;
                 if left < SAME { a * a } else { (a * a - 2.0 * c * a * b + b * b) / left }
             }
@@ -120,6 +104,6 @@ impl Search<'_> {
         named.sort_unstable();
         named.dedup();
         named.retain(|index| !group.contains(index));
-        Ok(named)
+        named
     }
 }

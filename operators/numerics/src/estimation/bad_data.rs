@@ -1,4 +1,7 @@
-//! Gross errors: found by the largest normalised residual, taken out one by one, each with a new estimate.
+//! Gross errors: found by the largest normalised residual, taken out one by one.
+//!
+//! What a removal makes of the others follows without a new estimate, as long as the linearisation agrees with the network (see
+//! `removals`). Then the state converges anew and is judged anew, until nothing more is found.
 //!
 //! A measurement is bad when its normalised residual is the largest, above 3, and is one that among so many good measurements has a
 //! probability of 1 % at most: the largest of 10,000 good residuals is near 4, which says nothing against it, and in J of a
@@ -8,10 +11,11 @@
 
 use super::model::{Model, Point};
 use super::plan::{Factor, Plan, Work, singular};
+use super::removals::Linear;
 use super::residuals::{self, Residuals};
 use super::solve::{Iterate, Job};
-use super::system::{Given, residual};
-use super::{CONFIDENCE, Cache, Estimate, EstimationError, Options, check, conclude, inverse_variance, start, values_and_weights};
+use super::system::Given;
+use super::{CONFIDENCE, Cache, Estimate, EstimationError, Method, Options, check, conclude, inverse_variance, start, values_and_weights};
 use crate::case::{Case, CaseMeasurement, MeasurementKind};
 use crate::sparse::WIDTH;
 use crate::statistics::chi_squared_quantile;
@@ -100,37 +104,55 @@ pub(super) fn search(
     let (model, plan, work) = cache.plan(case, reference, kinds, &options.zero_injections);
     let (values, weights) = values_and_weights(measurements, &plan.used);
     let mut search = Search { case, model, plan, options, values, weights, iterate: Iterate::new(v, va), steps: 0 };
-    search.converge(work)?;
     let mut bad = Vec::new();
-    let mut found = search.residuals(work)?;
-    // Of the removals those that chance does not explain, and the state after them.
-    let (mut firm, mut firm_state) = (0, search.iterate.clone());
-    while let Some(worst) = search.worst(&found, bad_data.threshold, work, bad.len())
-        && bad.len() < bad_data.max_removals
-    {
-        let index = worst.index;
-        let alike = search.alike(index, &found, &work.factor);
-        search.weights[index] = 0.0;
-        bad.push(BadDatum { index, normalized_residual: worst.size, alike });
-        search.converge(work)?;
-        found = search.residuals(work)?;
-        if worst.beyond_chance {
-            (firm, firm_state) = (bad.len(), search.iterate.clone());
+    // Of the removals those that chance does not explain; whether others are tried.
+    let (mut firm, mut few) = (0, true);
+    let mut found = search.settle(work)?;
+    loop {
+        let before = Vec::from_iter(bad.iter().map(|datum: &BadDatum| datum.index));
+        let mut linear = Linear::new(&search, &found, &work.system);
+        let done = loop {
+            let Some(worst) = search.worst(&linear, bad_data.threshold, few, bad.len()).filter(|_| bad.len() < bad_data.max_removals)
+            else {
+                break true;
+            };
+            let alike = search.take_out(&mut linear, &worst, &work.factor);
+            bad.push(BadDatum { index: worst.index, normalized_residual: worst.size, alike });
+            if worst.beyond_chance {
+                firm = bad.len();
+            }
+            // Huber's function weighs by residual, which no linearisation knows.
+            if options.method != Method::LeastSquares || !linear.agrees(&search, &mut work.system) {
+                break false;
+            }
+        };
+        // A few may have lifted J above its threshold; that many at once are no errors of single measurements.
+        if done && bad.len() > firm && (bad.len() > firm + FEW || search.is_wrong(linear.objective, bad.len())) {
+            few = false;
+            if firm == before.len() {
+                for datum in bad.drain(firm..) {
+                    search.weights[datum.index] = inverse_variance(&measurements[datum.index]);
+                }
+                break;
+            }
+            for datum in bad.drain(firm..).rev() {
+                linear.put_in(&mut search, datum.index, inverse_variance(&measurements[datum.index]), &work.factor);
+            }
         }
-    }
-    // A few may have lifted J above its threshold; that many at once are no errors of single measurements.
-    if bad.len() > firm && (bad.len() > firm + FEW || search.wrong(work, bad.len())) {
-        for datum in bad.drain(firm..) {
-            search.weights[datum.index] = inverse_variance(&measurements[datum.index]);
+        if bad.iter().map(|datum| datum.index).eq(before) {
+            break;
         }
-        search.iterate = firm_state;
-        found = search.residuals(work)?;
+        search.iterate.point.go(&linear.moved);
+        found = search.settle(work)?;
     }
-    if search.put_back(&mut bad, measurements, bad_data.threshold, work)? {
-        found = search.residuals(work)?;
+    let mut linear = Linear::new(&search, &found, &work.system);
+    if search.put_back(&mut linear, &mut bad, measurements, bad_data.threshold, &work.factor) {
+        search.iterate.point.go(&linear.moved);
+        found = search.settle(work)?;
+        linear = Linear::new(&search, &found, &work.system);
     }
-    if alternatives && !bad.is_empty() {
-        search.name_alternatives(&mut bad, measurements, work)?;
+    if alternatives {
+        search.name_alternatives(&linear, &mut bad, measurements, &work.factor);
     }
     let estimate = search.conclude(work, bad.len());
     let suspicious = estimate.threshold.is_some_and(|threshold| estimate.objective > threshold);
@@ -144,12 +166,16 @@ struct Worst {
     beyond_chance: bool,
 }
 
+/// A factor of a state this near, per unit and radians, is that of the state.
+const SAME: f64 = 1e-5;
+
 /// A search for bad data; `weights` are 0 for what was taken out.
+#[derive(Clone)]
 pub(super) struct Search<'a> {
     case: &'a Case,
     model: &'a Model,
     pub(super) plan: &'a Plan,
-    options: &'a Options,
+    pub(super) options: &'a Options,
     pub(super) values: Vec<f64>,
     pub(super) weights: Vec<f64>,
     pub(super) iterate: Iterate,
@@ -162,38 +188,42 @@ impl Search<'_> {
         Job { case: self.case, model: self.model, options: self.options, values: &self.values, weights: &self.weights }
     }
 
-    fn given(&self) -> Given<'_> {
+    pub(super) fn given(&self) -> Given<'_> {
         let (sites, free, idle) = (&self.plan.sites, &self.plan.free, &self.plan.idle);
         Given { model: self.model, sites, values: &self.values, weights: &self.weights, free, idle }
     }
 
-    pub(super) fn converge(&mut self, work: &mut Work) -> Result<(), EstimationError> {
+    /// Converges, and asks for the residuals there.
+    fn settle(&mut self, work: &mut Work) -> Result<Residuals, EstimationError> {
+        let Work { factor, system, .. } = work;
+        (self.iterate.iterations, self.iterate.keeps) = (0, false);
         let mut iterate = self.iterate.clone();
-        (iterate.iterations, iterate.keeps) = (0, false);
-        iterate.converge(&self.job(), self.plan, &mut work.factor, &mut work.system)?;
+        iterate.converge(&self.job(), self.plan, factor, system)?;
         self.steps += iterate.iterations;
         self.iterate = iterate;
-        Ok(())
+        let (given, point) = (self.given(), &self.iterate.point);
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() < SAME;
+        let taken = self.iterate.taken.as_ref().filter(|taken| taken.weights.is_none());
+        if taken.is_some_and(|taken| taken.v.iter().zip(&point.v).all(near) && taken.va.iter().zip(&point.va).all(near)) {
+            return Ok(residuals::with(&given, point, factor, system));
+        }
+        residuals::at(&given, point, factor, system).map_err(|bus| singular(self.case, self.iterate.iterations, bus))
     }
 
-    pub(super) fn residuals(&self, work: &mut Work) -> Result<Residuals, EstimationError> {
-        residuals::at(&self.given(), &self.iterate.point, &mut work.factor, &mut work.system)
-            .map_err(|bus| singular(self.case, self.iterate.iterations, bus))
-    }
-
-    /// The largest normalised residual, of the first of equals, if it may be one of bad data.
-    fn worst(&self, found: &Residuals, threshold: f64, work: &mut Work, removed: usize) -> Option<Worst> {
-        let sizes = found.normalized.iter().enumerate().filter_map(|(index, size)| Some((index, (*size)?)));
+    /// The largest normalised residual, of the first of equals, if it may be one of bad data; `few`: also of what only lifts J.
+    fn worst(&self, linear: &Linear, threshold: f64, few: bool, removed: usize) -> Option<Worst> {
+        let sizes = self.weights.iter().enumerate().filter_map(|(index, weight)| Some((index, linear.normalized(index, *weight)?)));
         let (index, size) = sizes.reduce(|worst, next| if next.1 > worst.1 { next } else { worst })?;
         let used = self.weights.iter().filter(|weight| **weight > 0.0).count();
         let beyond_chance = size > greatest_by_chance(used);
-        (size > threshold && (beyond_chance || self.wrong(work, removed))).then_some(Worst { index, size, beyond_chance })
+        let blamed = size > threshold && (beyond_chance || (few && self.is_wrong(linear.objective, removed)));
+        blamed.then_some(Worst { index, size, beyond_chance })
     }
 
     /// Whether J is above its threshold.
-    fn wrong(&self, work: &mut Work, removed: usize) -> bool {
-        let estimate = self.conclude(work, removed);
-        estimate.threshold.is_some_and(|threshold| estimate.objective > threshold)
+    fn is_wrong(&self, objective: f64, removed: usize) -> bool {
+        let degrees_of_freedom = self.plan.equations().saturating_sub(self.plan.unknowns() + removed);
+        chi_squared_quantile(CONFIDENCE, degrees_of_freedom).is_some_and(|threshold| objective > threshold)
     }
 
     /// The estimate at the present state.
@@ -222,47 +252,42 @@ impl Search<'_> {
         (0..2 * self.model.buses()).map(|state| right[WIDTH * (state / 2) + state % 2]).collect()
     }
 
-    /// Measurements whose residuals are correlated with that of `index` so much that they say the same.
-    fn alike(&self, index: usize, found: &Residuals, factor: &Factor) -> Vec<usize> {
-        let point = &self.iterate.point;
-        let size = found.normalized[index].unwrap_or(0.0);
-        let spread = self.spread(&self.row(self.plan.kinds[index], point), factor);
-        let omega = |other: usize| found.redundancy[other] / self.weights[other];
-        let similar = |other: &usize| *other != index && found.normalized[*other].is_some_and(|own| own > ALIKE * ALIKE * size);
-        let is_alike = |other: &usize| {
-            let covariance: f64 = self.row(self.plan.kinds[*other], point).iter().map(|(state, value)| value * spread[*state]).sum();
-            covariance.abs() > ALIKE * (omega(index) * omega(*other)).sqrt()
+    /// Takes a measurement out; gives those whose residuals are correlated with its own so much that they say the same.
+    fn take_out(&mut self, linear: &mut Linear, worst: &Worst, factor: &Factor) -> Vec<usize> {
+        let Worst { index, size, .. } = *worst;
+        let omega = |index: usize| linear.shares[index] / self.weights[index];
+        let is_similar = |other: &usize| {
+            let own = linear.normalized(*other, self.weights[*other]);
+            *other != index && own.is_some_and(|own| own > ALIKE * ALIKE * size)
         };
-        (0..self.values.len()).filter(similar).filter(is_alike).collect()
+        let similar = (0..self.values.len()).filter(is_similar).map(|other| (other, ALIKE * (omega(index) * omega(other)).sqrt()));
+        let similar = Vec::from_iter(similar);
+        let column = linear.take_out(self, index, factor);
+        similar.into_iter().filter(|(other, alike)| column[*other].abs() > *alike).map(|(other, _)| other).collect()
     }
 
-    /// Puts back what fits the final state; whether there was any.
+    /// Puts back what fits; whether there was any.
     fn put_back(
         &mut self,
+        linear: &mut Linear,
         bad: &mut Vec<BadDatum>,
         measurements: &[CaseMeasurement],
         threshold: f64,
-        work: &mut Work,
-    ) -> Result<bool, EstimationError> {
-        let mut any = false;
-        for datum in std::mem::take(bad) {
-            let (kind, sigma) = (measurements[datum.index].kind, measurements[datum.index].sigma);
-            let row = self.row(kind, &self.iterate.point);
-            let spread = self.spread(&row, &work.factor);
-            let variance: f64 = row.iter().map(|(state, value)| value * spread[*state]).sum();
-            let place = self.plan.sites.place(datum.index);
-            let estimated = self.model.row(kind, &self.iterate.point, &mut Vec::new());
-            let deviation = residual(place, self.values[datum.index], estimated).abs() / (sigma * sigma + variance.max(0.0)).sqrt();
-            if deviation < threshold {
-                self.weights[datum.index] = inverse_variance(&measurements[datum.index]);
-                self.converge(work)?;
-                // The next is judged by the factor at the new state.
-                self.residuals(work)?;
-                any = true;
-            } else {
-                bad.push(datum);
+        factor: &Factor,
+    ) -> bool {
+        let before = bad.len();
+        bad.retain(|datum| {
+            let weight = inverse_variance(&measurements[datum.index]);
+            let variance = 1.0 / weight - linear.column(self, datum.index, factor).0[datum.index];
+            let fits = linear.residuals[datum.index].abs() < threshold * variance.sqrt();
+            if fits {
+                linear.put_in(self, datum.index, weight, factor);
             }
-        }
-        Ok(any)
+            !fits
+        });
+        bad.len() < before
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@
 //! | `plan.rs` | what follows from places alone, kept from one estimate to the next |
 //! | `observability.rs` | what the measurements determine |
 //! | `residuals.rs` | normalised residuals, critical measurements |
+//! | `removals.rs` | residuals without a measurement or with one more, without another factor |
 //! | `bad_data.rs` | gross errors found and taken out |
 //! | `multipliers.rs` | normalised multipliers of branches and taps |
 //! | `diagnosis.rs` | bad data, a wrong status or a wrong tap: which of them explains J |
@@ -33,6 +34,7 @@ mod multipliers;
 mod observability;
 mod placement;
 mod plan;
+mod removals;
 mod residuals;
 mod right;
 mod solve;
@@ -69,6 +71,19 @@ pub enum Method {
         /// In standard deviations, positive; 1.5 is usual.
         threshold: f64,
     },
+}
+
+impl Method {
+    /// What is minimised, of the squares of residuals by their deviations.
+    fn objective(self, squares: impl Iterator<Item = f64>) -> f64 {
+        match self {
+            Method::LeastSquares => squares.sum(),
+            Method::Huber { threshold } => {
+                let limit = threshold * threshold;
+                squares.map(|square| if square <= limit { square } else { 2.0 * threshold * square.sqrt() - limit }).sum()
+            }
+        }
+    }
 }
 
 /// How to estimate.
@@ -248,13 +263,7 @@ fn conclude(job: &Job, plan: &Plan, iterate: &Iterate, system: &mut System) -> E
     let estimated = std::mem::take(&mut system.estimated);
     let residuals = Vec::from_iter((0..values.len()).map(|index| residual(plan.sites.place(index), values[index], estimated[index])));
     let squares = residuals.iter().zip(weights).map(|(residual, weight)| residual * residual * weight);
-    let objective = match options.method {
-        Method::LeastSquares => squares.sum(),
-        Method::Huber { threshold } => {
-            let limit = threshold * threshold;
-            squares.map(|square| if square <= limit { square } else { 2.0 * threshold * square.sqrt() - limit }).sum()
-        }
-    };
+    let objective = options.method.objective(squares);
     let degrees_of_freedom = plan.equations().saturating_sub(plan.unknowns());
     Estimate {
         v: iterate.point.v.clone(),

@@ -14,7 +14,7 @@ use crate::case::{AtBus, Case, CaseMeasurement};
 use crate::sparse::{BlockInverse, WIDTH};
 
 /// A share of a measurement's own variance below which its residual is rounding: nothing checks the measurement.
-const NO_REDUNDANCY: f64 = 1e-8;
+pub(super) const NO_REDUNDANCY: f64 = 1e-8;
 
 /// What residuals say of their measurements; in the order given.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,16 +52,21 @@ pub fn normalize(
 /// # Errors
 /// The bus at which the system is singular.
 pub(super) fn at(given: &Given, point: &Point, factor: &mut Factor, system: &mut System) -> Result<Residuals, usize> {
-    let Given { model, sites, values, weights, .. } = *given;
-    system.read(given, point);
     system.take_blocks(given, point);
-    factor.take(model, &system.blocks)?;
+    factor.take(given.model, &system.blocks)?;
+    Ok(with(given, point, factor, system))
+}
+
+/// Normalised residuals at a state with a factor taken there.
+pub(super) fn with(given: &Given, point: &Point, factor: &Factor, system: &mut System) -> Residuals {
+    let Given { sites, values, weights, .. } = *given;
+    system.read(given, point);
     let redundancy = redundancies(given, point, factor, system);
     let normalized = (0..values.len()).map(|index| {
         let deviation = residual(sites.place(index), values[index], system.estimated[index]).abs() * weights[index].sqrt();
         (redundancy[index] > NO_REDUNDANCY).then(|| deviation / redundancy[index].sqrt())
     });
-    Ok(Residuals { normalized: normalized.collect(), redundancy })
+    Residuals { normalized: normalized.collect(), redundancy }
 }
 
 /// `Ω/R` of each measurement at the state the factor is of; 0 for what takes no part.

@@ -65,6 +65,47 @@ impl System {
         }
     }
 
+    /// Derivatives of what each measurement reads, along a direction: one value per state.
+    pub(super) fn slopes(given: &Given, at: &Point, along: &[f64]) -> Vec<f64> {
+        let Given { model, sites, .. } = *given;
+        let mut slopes = vec![0.0; given.values.len()];
+        let squared = |bus: usize| 2.0 * at.v[bus] * along[2 * bus + 1];
+        let by_shunt = |(bus, [g, b]): (usize, &[f64; 2])| [g * squared(bus), -b * squared(bus)];
+        let mut injections = Vec::from_iter(model.shunts.iter().enumerate().map(by_shunt));
+        for (branch, (ends, buses)) in model.branches.iter().enumerate() {
+            let ([from, to], (c, s)) = (*buses, products(at, *buses));
+            let turned = along[2 * from] - along[2 * to];
+            let stretched = along[2 * from + 1] / at.v[from] + along[2 * to + 1] / at.v[to];
+            let powers = powers(ends, (c * stretched - s * turned, s * stretched + c * turned), [squared(from), squared(to)]);
+            for (side, [p, q]) in powers.into_iter().enumerate() {
+                let (own, other) = (buses[side], buses[1 - side]);
+                injections[own] = [injections[own][0] + p, injections[own][1] + q];
+                for &(index, quantity) in sites.at_end(branch, side) {
+                    slopes[index as usize] = match quantity {
+                        AtEnd::Active => p,
+                        AtEnd::Reactive => q,
+                        _ => {
+                            let (_, by) = model.at_end(branch, side, quantity, at);
+                            let along = [along[2 * own], along[2 * own + 1], along[2 * other], along[2 * other + 1]];
+                            by.iter().zip(along).map(|(by, along)| by * along).sum()
+                        }
+                    };
+                }
+            }
+        }
+        for (bus, [p, q]) in injections.into_iter().enumerate() {
+            for &(index, quantity) in sites.at_bus(bus) {
+                slopes[index as usize] = match quantity {
+                    AtBus::Magnitude => along[2 * bus + 1],
+                    AtBus::Angle => along[2 * bus],
+                    AtBus::Active => p,
+                    AtBus::Reactive => q,
+                };
+            }
+        }
+        slopes
+    }
+
     /// Takes the right side at a state for what was gathered; `multipliers` are those of P and Q by idle bus.
     pub(super) fn take_right(&mut self, given: &Given, at: &Point, multipliers: &[[f64; 2]]) {
         let Given { model, free, .. } = *given;

@@ -8,6 +8,8 @@
 //! thousands of such blocks would fill it. After T. Davis, "Direct Methods for Sparse Linear
 //! Systems"; a block order with pivots inside the blocks is also what power-grid-model does with its LU.
 
+use std::collections::BTreeMap;
+
 use super::Pattern;
 use super::fill::{Fill, prefix_sums};
 
@@ -100,6 +102,8 @@ fn inverse(block: &Block4, floor: &[f64; WIDTH]) -> Option<Block4> {
 pub struct BlockLdlt {
     /// `order[new] = old`.
     order: Vec<usize>,
+    /// `position[old] = new`.
+    position: Vec<usize>,
     slots: usize,
     /// Strict upper triangle of the permuted matrix by column: (row, slot, whether the block there is the transposed one).
     upper_starts: Vec<usize>,
@@ -163,6 +167,7 @@ impl BlockLdlt {
         let Fill { row_starts, row_columns, column_starts: lower_starts, column_rows: lower_rows } = Fill::new(n, columns);
         Self {
             order,
+            position,
             slots: pattern.len(),
             upper_starts,
             upper,
@@ -280,6 +285,44 @@ impl BlockLdlt {
             }
         }
         lost
+    }
+
+    /// `L⁻¹ b` of a right side of few entries (unknown, value), by place in the order of elimination: all of it lies on the ways from
+    /// those up the elimination tree. For [`Self::product`].
+    ///
+    /// # Panics
+    /// When an entry is of no unknown.
+    #[must_use]
+    pub fn climbed(&self, entries: &[(usize, f64)]) -> BTreeMap<usize, [f64; WIDTH]> {
+        let mut y = BTreeMap::<usize, [f64; WIDTH]>::new();
+        for (unknown, value) in entries {
+            y.entry(self.position[unknown / WIDTH]).or_default()[unknown % WIDTH] += value;
+        }
+        let mut next = 0;
+        while let Some((&k, &value)) = y.range(next..).next() {
+            let column = self.lower_starts[k]..self.lower_starts[k + 1];
+            for (l, target) in self.lower[column.clone()].iter().zip(&self.lower_rows[column]) {
+                let target = y.entry(*target as usize).or_default();
+                for (l, target) in l.chunks_exact(WIDTH).zip(target) {
+                    *target -= l.iter().zip(&value).map(|(l, value)| l * value).sum::<f64>();
+                }
+            }
+            next = k + 1;
+        }
+        y
+    }
+
+    /// `aᵀ A⁻¹ b` of two [`Self::climbed`] right sides.
+    #[must_use]
+    pub fn product(&self, a: &BTreeMap<usize, [f64; WIDTH]>, b: &BTreeMap<usize, [f64; WIDTH]>) -> f64 {
+        let mut sum = 0.0;
+        for (k, a) in a {
+            let Some(b) = b.get(k) else { continue };
+            for (d, a) in self.inverse_pivots[*k].chunks_exact(WIDTH).zip(a) {
+                sum += a * d.iter().zip(b).map(|(d, b)| d * b).sum::<f64>();
+            }
+        }
+        sum
     }
 
     /// Solves A x = b with the last factor; `x` holds b and receives the solution, [`WIDTH`] values per block.
