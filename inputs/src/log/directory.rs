@@ -47,7 +47,7 @@ pub(super) fn sync_directory(dir: &Path) -> Result<(), LogError> {
 /// The right to write in a directory in one term; given back when dropped.
 #[derive(Debug)]
 pub(super) struct WriteLock {
-    _file: File,
+    file: File,
 }
 
 impl WriteLock {
@@ -57,9 +57,34 @@ impl WriteLock {
         let file = File::options().write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(|source| write_error(dir, &path, "open for writing", source))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(LogError::Locked { dir: dir.to_owned() }),
             Err(TryLockError::Error(source)) => Err(io_error(&path, "lock", source)),
         }
+    }
+}
+
+impl Drop for WriteLock {
+    /// Gives the lock back by name: closed alone it would last for as long as a child that is being started, and has not yet come to its
+    /// own program, holds a copy of the file.
+    fn drop(&mut self) {
+        // Closing what cannot be unlocked is all that is left.
+        let _ = self.file.unlock();
+    }
+}
+
+#[cfg(test)]
+mod lock_tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_given_back_is_free_though_a_copy_of_its_file_is_open() {
+        let dir = tempfile::tempdir().expect("scratch can be made");
+        let lock = WriteLock::take(dir.path(), 0).expect("nobody has it");
+        let copy = lock.file.try_clone().expect("a file can be copied");
+        assert!(matches!(WriteLock::take(dir.path(), 0), Err(LogError::Locked { .. })));
+        drop(lock);
+        drop(WriteLock::take(dir.path(), 0).expect("it was given back"));
+        drop(copy);
     }
 }
