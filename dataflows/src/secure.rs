@@ -81,15 +81,15 @@ pub fn build<'scope>(
         GridRow::Reading(reading) => reading.sensor.quantity == Quantity::ActiveGeneration,
         _ => true,
     });
-    let planned = solver_rows(at_units.concat(observed.states.clone()).concat(before.clone()).concat(outages));
+    let planned = solver_rows(at_units.clone().concat(observed.states.clone()).concat(before.clone()).concat(outages));
     let planned = planned.concat(shared_region(region.clone())).concat(ask);
     let judged = solver(planned, "Maintenance", registry, 0, pools.security.clone(), solve_maintenance());
 
     let problem = |grid: Changes<'scope, _>| solver_rows(grid.concat(observed.states.clone())).concat(shared_region(region.clone()));
     let analysed = problem(at_equipment.concat(before.clone()));
-    let watched = equipment.clone().concat(observed.states.clone()).inner.flat_map(|(row, _, change)| watch::of_island(row, change));
+    let watched = at_units.clone().concat(observed.states.clone()).inner.flat_map(|(row, _, change)| watch::of_island(row, change));
     let watched = watched.concat(observed.changed.clone().map(WatchInput::Changed)).concat(feed.clone().flat_map(watch::of_feed));
-    let analysed = analysed.concat(watch::watch(watched, registry).map(|island| SolverInput::Trigger { key: island.0 }));
+    let analysed = analysed.concat(watch::watch(watched, registry).map(SolverInput::from));
     let analysed = solver(analysed, "Contingencies", registry, 0, pools.security.clone(), solve_contingencies(pools.blocks.clone()));
     let constraints = solver(problem(equipment).concat(triggers), "Constraints", registry, 0, pools.stability.clone(), solve_constraints());
     let is_outcome = |row: &Output| matches!(row, Output::Outcome(_));

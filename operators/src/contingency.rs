@@ -20,16 +20,16 @@ use gridflow_numerics::contingency::ranking::{Moment, Ranking, Row};
 use gridflow_numerics::contingency::{self as numerics, Element, Outcome};
 use serde::{Deserialize, Serialize};
 
-use crate::decision::{Contingency, ContingencyMethod, Estimate, Failure, Output, Solver};
+use crate::decision::{Contingency, ContingencyMethod, Failure, Output, Solver};
 use crate::estimation::island_case;
 use crate::grid::{GridRow, IslandRows};
 use crate::islands::IslandRow;
-use crate::operating_point::{OperatingPoint, holds, too_early};
+use crate::operating_point::{OperatingPoint, is_of_now, too_early};
 use crate::solver::{Answer, Blocks, Problem, Solve};
 use crate::standing::{Failed, Standing};
 
 pub mod watch;
-pub(crate) mod worst;
+mod worst;
 
 /// Outages told of an island.
 pub const WORST: usize = 20;
@@ -75,11 +75,6 @@ impl Basis {
     }
 }
 
-/// The estimate of a switch's own epoch rests on readings from before it: it serves until the next one.
-pub(crate) fn is_of_now(estimate: &Estimate, island: &IslandRow, now_ms: i64) -> bool {
-    holds(estimate, island.changed_ms, now_ms) && estimate.tick_ms > island.changed_ms
-}
-
 fn share(ratio: f64) -> PartsPerMillion {
     PartsPerMillion::from_ratio(ratio).unwrap_or(PartsPerMillion(MAX_MAGNITUDE))
 }
@@ -87,23 +82,19 @@ fn share(ratio: f64) -> PartsPerMillion {
 /// How bad an outage is: without a solution, overload, load cut off.
 type Severity = (bool, PartsPerMillion, MilliWatts);
 
-/// An outage as DC has it, if it overloads, cuts off or has no solution.
-fn insecure(island: IslandId, case: &Case, outage: Element, kept: &Row) -> Option<(Severity, (Element, Contingency))> {
-    let outcome = &kept.outcome;
+/// An outage as DC has it, at what loads were scaled by then, and how bad it is.
+fn by_dc(island: IslandId, case: &Case, outage: Element, outcome: &Outcome, at: Moment) -> (Severity, (Element, Contingency)) {
     let loading = share(outcome.max_loading);
-    let lost = outcome.lost.as_ref().map_or(0.0, |lost| lost.load.max(0.0) / kept.with_losses);
+    let lost = outcome.lost.as_ref().map_or(0.0, |lost| lost.load.max(0.0) / at.with_losses);
     let lost_load = case.mw(lost).unwrap_or(MilliWatts(MAX_MAGNITUDE));
     let solved = outcome.unsolved.is_none();
     let overload = if loading > PartsPerMillion(1_000_000) { loading } else { PartsPerMillion(0) };
-    if solved && overload.0 == 0 && lost_load.0 == 0 {
-        return None;
-    }
     let (equipment, id) = worst::named(case, outage);
     let row = Contingency {
         island,
         equipment,
         id,
-        solved_ms: kept.solved_at,
+        solved_ms: at.now_ms,
         method: ContingencyMethod::Dc,
         solved,
         worst_branch: outcome.worst_branch.map(|index| case.branches[index].id),
@@ -116,7 +107,7 @@ fn insecure(island: IslandId, case: &Case, outage: Element, kept: &Row) -> Optio
         mismatch: MilliVoltAmperes(0),
         mismatch_bus: None,
     };
-    Some(((!solved, overload, lost_load), (outage, row)))
+    ((!solved, overload, lost_load), (outage, row))
 }
 
 /// Outcomes in the order of the outages; blocks of them may be solved on several threads.
@@ -163,8 +154,12 @@ fn analyse(
     }
     (state.basis, state.base_power) = (Some(basis), region.base_power);
 
-    let found = outages.iter().zip(state.ranking.rows()).filter_map(|(outage, kept)| insecure(island, &case, *outage, kept));
-    let mut found = Vec::from_iter(found);
+    let as_kept = |(outage, kept): (&Element, &Row)| {
+        by_dc(island, &case, *outage, &kept.outcome, Moment { now_ms: kept.solved_at, with_losses: kept.with_losses })
+    };
+    // Those that overload, cut off or have no solution.
+    let insecure = |(severity, _): &(Severity, _)| *severity > (false, PartsPerMillion(0), MilliWatts(0));
+    let mut found = Vec::from_iter(outages.iter().zip(state.ranking.rows()).map(as_kept).filter(insecure));
     // Stable: equals stay in the order of the outages.
     found.sort_by(|(one, _), (other, _)| other.cmp(one));
     found.truncate(WORST);
@@ -175,11 +170,16 @@ fn analyse(
             Some(known) if known.method == ContingencyMethod::Ac && known.solved_ms >= row.solved_ms && row.solved_ms < now_ms => {
                 view.push((*known).clone());
             }
+            // AC says nothing of the load that is lost, nor of anything without a solution: all of a row is of one moment.
+            _ if row.solved_ms < now_ms => {
+                let now = analysis.solve(&[vec![outage]]).remove(0);
+                anew.push(by_dc(island, &case, outage, &now, moment).1);
+            }
             _ => anew.push((outage, row)),
         }
     }
     if !anew.is_empty() {
-        worst::at_voltages(&mut ac, &point);
+        point.hold_voltages(&mut ac);
     }
     let by_ac = worst::solve(&ac, &mut anew, now_ms);
     view.extend(anew.into_iter().map(|(_, row)| row));
@@ -196,6 +196,9 @@ fn view(problem: Problem<GridRow, ContingencyState>, blocks: &Blocks) -> Answer<
         return Answer { previous: ContingencyState::default(), rows: Vec::new() };
     };
     let mut state = problem.previous.unwrap_or_default();
+    if problem.retry && state.outcome.is_none() {
+        return Answer { rows: state.view.iter().cloned().map(Output::from).collect(), previous: state };
+    }
     let of_now = |known: &GridRow| if let GridRow::Estimate(estimate) = known { is_of_now(estimate, &row, now_ms) } else { false };
     let estimated = problem.rows.iter().any(of_now);
     let stands = state.basis.filter(|basis| basis.stands(&row, estimated, now_ms));

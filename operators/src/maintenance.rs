@@ -22,13 +22,12 @@ use gridflow_numerics::contingency::security::{Outage, Security, SecurityError, 
 use gridflow_numerics::power_flow::violations::Limit;
 use serde::{Deserialize, Serialize};
 
-use crate::contingency::worst::at_voltages;
-use crate::contingency::{Basis, is_of_now};
+use crate::contingency::Basis;
 use crate::decision::{Breach, BreachKind, Maintenance, Output, Verdict};
 use crate::estimation::island_case;
 use crate::grid::{GridRow, IslandRows};
 use crate::islands::Place;
-use crate::operating_point::{OperatingPoint, too_early};
+use crate::operating_point::{OperatingPoint, is_of_now, too_early};
 use crate::solver::{Answer, Problem, Solve};
 
 /// Breaches told of a request.
@@ -69,7 +68,7 @@ impl<'a> Present<'a> {
         point.apply(&mut case);
         let (loads, losses) = (case.loads.len(), point.loss_share(&case));
         point.feed(&mut case, &rows.storages);
-        at_voltages(&mut case, &point);
+        point.hold_voltages(&mut case);
         let security = security(&case, losses);
         Ok(Self { case, loads, losses, network: &rows.network, security })
     }

@@ -15,6 +15,7 @@ use gridflow_numerics::case::{Case, CaseGenerator, CaseLoad};
 use crate::decision::{BusState, Estimate};
 use crate::deficit::Before;
 use crate::grid::IslandRows;
+use crate::islands::IslandRow;
 use crate::telemetry::STALE_MS;
 
 /// How long the last output of a wind or solar unit says what it can give: a lost meter must not look like a calm. For so
@@ -55,6 +56,12 @@ pub fn too_early(rows: &IslandRows, now_ms: i64) -> bool {
 /// feeds its bus in it.
 pub(crate) fn holds(estimate: &Estimate, changed_ms: i64, now_ms: i64) -> bool {
     now_ms - estimate.tick_ms <= STALE_MS && estimate.tick_ms >= changed_ms
+}
+
+/// Whether an estimate rests on readings from after the island's last change. That of a switch's own epoch rests on those from before it: it
+/// serves until the next one.
+pub(crate) fn is_of_now(estimate: &Estimate, island: &IslandRow, now_ms: i64) -> bool {
+    holds(estimate, island.changed_ms, now_ms) && estimate.tick_ms > island.changed_ms
 }
 
 impl<'a> OperatingPoint<'a> {
@@ -184,6 +191,19 @@ impl<'a> OperatingPoint<'a> {
             if let Some((p, q)) = now {
                 case.loads[index].p = p;
                 case.loads[index].q = q;
+            }
+        }
+    }
+
+    /// Lets the voltages of a case start where they stand now, and its units hold them.
+    pub(crate) fn hold_voltages(&self, case: &mut Case) {
+        let (v, va) = self.voltages(case);
+        for (bus, (v, va)) in case.buses.iter_mut().zip(v.into_iter().zip(va)) {
+            (bus.v_start, bus.va_start) = (v, va);
+        }
+        for unit in &mut case.generators {
+            if self.knows(case.buses[unit.bus].id) {
+                unit.v_setpoint = case.buses[unit.bus].v_start;
             }
         }
     }

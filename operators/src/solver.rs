@@ -77,6 +77,11 @@ pub enum SolverInput<R> {
         /// The key.
         key: u32,
     },
+    /// The key is to be solved if its last solve failed, which the solve itself judges by its `previous`.
+    Retry {
+        /// The key.
+        key: u32,
+    },
     /// All keys are to be solved; one copy goes to each worker.
     TriggerAll {
         /// The worker this copy is for.
@@ -93,6 +98,8 @@ pub struct Problem<R, P> {
     pub epoch: Epoch,
     /// The epoch at which the answer takes effect.
     pub effect: Epoch,
+    /// Whether nothing but a retry asked: what succeeded is to be answered as before.
+    pub retry: bool,
     /// The key's rows, ascending by slot, then by row.
     pub rows: Arc<Vec<R>>,
     /// Rows that all keys see, likewise.
@@ -121,13 +128,15 @@ type DoneChannel<P, O> = (Sender<Done<P, O>>, Receiver<Done<P, O>>);
 struct Posed<R> {
     epoch: Epoch,
     effect: Epoch,
+    retry: bool,
     rows: Arc<Vec<R>>,
     shared: Arc<Vec<R>>,
 }
 
 impl<R> Clone for Posed<R> {
     fn clone(&self) -> Self {
-        Self { epoch: self.epoch, effect: self.effect, rows: Arc::clone(&self.rows), shared: Arc::clone(&self.shared) }
+        let Self { epoch, effect, retry, .. } = *self;
+        Self { epoch, effect, retry, rows: Arc::clone(&self.rows), shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -315,7 +324,7 @@ where
         self.sealed = epoch;
         let told_again = self.resumed.is_some_and(|resumed| epoch <= resumed);
         let mut triggered = std::mem::take(&mut held.merged);
-        let mut all = false;
+        let (mut all, mut again) = (false, BTreeSet::new());
         // In any order: counts add up to the same.
         for input in held.inputs {
             match input {
@@ -327,6 +336,7 @@ where
                 SolverInput::Trigger { key } => {
                     triggered.insert(key);
                 }
+                SolverInput::Retry { key } => drop(again.insert(key)),
                 SolverInput::TriggerAll { .. } => all = true,
             }
         }
@@ -336,7 +346,8 @@ where
         if told_again {
             return;
         }
-        for key in triggered {
+        let retries = again.difference(&triggered).map(|key| (*key, true));
+        for (key, retry) in triggered.iter().map(|key| (*key, false)).chain(retries) {
             let state = self.keys.entry(key).or_default();
             if let Some(until) = state.busy_until.filter(|until| *until > epoch) {
                 self.merge(key, until, &held.capability);
@@ -357,7 +368,7 @@ where
                 None
             } else {
                 let shared = Arc::clone(self.shared_rows.get_or_insert_with(|| Arc::new(self.shared.present())));
-                Some(Posed { epoch, effect, rows: Arc::new(rows), shared })
+                Some(Posed { epoch, effect, retry, rows: Arc::new(rows), shared })
             };
             state.waiting.push_back((held.capability.delayed(&effect), problem));
             self.start(key);
@@ -379,8 +390,8 @@ where
         // Without a lead the answer is told before any checkpoint can come.
         let kept = (self.lead > 0).then(|| (posed.clone(), encode(&state.previous)));
         state.running = Some(Running { capability, kept });
-        let Posed { epoch, effect, rows, shared } = posed;
-        let problem = Problem { key, epoch, effect, rows, shared, previous: state.previous.take() };
+        let Posed { epoch, effect, retry, rows, shared } = posed;
+        let problem = Problem { key, epoch, effect, retry, rows, shared, previous: state.previous.take() };
         let activator = Arc::clone(self.activator.as_ref().expect("it is set before anything is solved"));
         let (sender, solve) = (self.done.0.clone(), Arc::clone(&self.solve));
         (self.pool)(Box::new(move || {
@@ -459,7 +470,7 @@ where
 {
     let scope = inputs.scope();
     let route = |input: &SolverInput<R>| match input {
-        SolverInput::Row { key, .. } | SolverInput::Trigger { key } => u64::from(*key),
+        SolverInput::Row { key, .. } | SolverInput::Trigger { key } | SolverInput::Retry { key } => u64::from(*key),
         SolverInput::Shared { worker, .. } | SolverInput::TriggerAll { worker } => *worker,
     };
     let solver = Solver {

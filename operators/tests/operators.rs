@@ -32,6 +32,8 @@ mod maintenance;
 mod relations;
 #[path = "operators/security.rs"]
 mod security;
+#[path = "operators/security_looks.rs"]
+mod security_looks;
 #[path = "operators/security_speed.rs"]
 mod security_speed;
 #[path = "operators/security_watch.rs"]

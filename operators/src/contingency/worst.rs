@@ -11,23 +11,9 @@ use gridflow_numerics::contingency::{ContingencyError, Element, Outcome};
 use gridflow_numerics::power_flow::PowerFlowError;
 
 use crate::decision::{Contingency, ContingencyMethod, Failure};
-use crate::operating_point::OperatingPoint;
 use crate::standing::Failed;
 
 use super::share;
-
-/// A case whose voltages stand where the operating point has them.
-pub(crate) fn at_voltages(case: &mut Case, point: &OperatingPoint<'_>) {
-    let (v, va) = point.voltages(case);
-    for (bus, (v, va)) in case.buses.iter_mut().zip(v.into_iter().zip(va)) {
-        (bus.v_start, bus.va_start) = (v, va);
-    }
-    for unit in &mut case.generators {
-        if point.knows(case.buses[unit.bus].id) {
-            unit.v_setpoint = case.buses[unit.bus].v_start;
-        }
-    }
-}
 
 /// Puts into rows of outages what AC says of them. `case`: without losses in its loads.
 pub(super) fn solve(case: &Case, rows: &mut [(Element, Contingency)], now_ms: i64) -> Result<(), Failed> {

@@ -52,7 +52,7 @@ fn problem(base_mva: f64, previous: Option<EstimationState>) -> Problem<GridRow,
         lateness_meter_ms: 0,
     };
     let shared = Arc::new(vec![GridRow::Region(Arc::new(region))]);
-    Problem { key: 1, epoch: 10_000, effect: 10_000, rows: Arc::new(rows), shared, previous }
+    Problem { key: 1, epoch: 10_000, effect: 10_000, retry: false, rows: Arc::new(rows), shared, previous }
 }
 
 /// What a checkpoint keeps of a state.
@@ -174,7 +174,8 @@ impl Lab {
         rows.sort();
         let Problem { shared, .. } = problem(100.0, None);
         let epoch = self.now_ms as u64;
-        let Answer { previous, rows } = estimate(Problem { key: 1, epoch, effect: epoch, rows: Arc::new(rows), shared, previous });
+        let Answer { previous, rows } =
+            estimate(Problem { key: 1, epoch, effect: epoch, retry: false, rows: Arc::new(rows), shared, previous });
         (rows, previous)
     }
 

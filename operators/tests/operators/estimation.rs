@@ -313,7 +313,15 @@ fn watched(verdict: &Arc<Mutex<Verdict>>, from_scratch: bool) -> Solve<GridRow, 
         let shared = Arc::clone(&problem.shared);
         let answer = inner(problem);
         if let Some(saved) = saved {
-            let again = Problem { key, epoch, effect, rows: Arc::clone(&rows), shared, previous: decode(&saved).expect("it was saved") };
+            let again = Problem {
+                key,
+                epoch,
+                effect,
+                retry: false,
+                rows: Arc::clone(&rows),
+                shared,
+                previous: decode(&saved).expect("it was saved"),
+            };
             let resumed = inner(again);
             if resumed.rows != answer.rows || encode(&resumed.previous) != encode(&answer.previous) {
                 verdict.faults.push(format!("{epoch}, island {key}: a resumed state answers otherwise"));

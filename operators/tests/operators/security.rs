@@ -192,9 +192,9 @@ fn watched<'scope>(rows: Rows<'scope, SolverInput<GridRow>>) -> Rows<'scope, Sol
         SolverInput::Row { key, row, change } => watch::of_island((IslandId(key), row), change),
         SolverInput::Trigger { key } => Some(WatchInput::Changed(IslandId(key))),
         SolverInput::TriggerAll { worker } => Some(WatchInput::Tick(worker)),
-        SolverInput::Shared { .. } => None,
+        SolverInput::Retry { .. } | SolverInput::Shared { .. } => None,
     });
-    let asked = watch::watch(seen, &Registry::default()).map(|island| SolverInput::Trigger { key: island.0 });
+    let asked = watch::watch(seen, &Registry::default()).map(SolverInput::from);
     rows.filter(|input| matches!(input, SolverInput::Row { .. } | SolverInput::Shared { .. })).concat(asked)
 }
 
@@ -342,7 +342,7 @@ pub(crate) fn insecure(network: &Network, grid: &Dense, with_losses: f64) -> BTr
     found
 }
 
-fn contingencies(rows: &[Output]) -> Vec<&Contingency> {
+pub(crate) fn contingencies(rows: &[Output]) -> Vec<&Contingency> {
     rows.iter().filter_map(|row| if let Output::Contingency(row) = row { Some(row) } else { None }).collect()
 }
 

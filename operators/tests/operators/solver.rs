@@ -314,3 +314,26 @@ fn a_key_that_comes_back_is_solved_at_the_same_epoch_however_long_the_solve_befo
     assert_eq!(solved(1, &steps, 10, inline_pool()), expected);
     assert_eq!(solved(1, &steps, 10, slow_pool(1, 3, Duration::from_millis(40))), expected);
 }
+
+#[test]
+fn a_retry_is_told_as_such_unless_the_key_was_asked_for_besides() {
+    let epochs = [1_000, 2_000, 3_000, 4_000];
+    let told = run(
+        1,
+        &epochs,
+        |_, _, place| match place {
+            0 => vec![SolverInput::Row { key: 7, row: 1u8, change: 1 }, SolverInput::Trigger { key: 7 }],
+            1 => vec![SolverInput::Retry { key: 7 }],
+            2 => vec![SolverInput::Retry { key: 7 }, SolverInput::Trigger { key: 7 }],
+            // Nothing to solve, and nothing to withdraw.
+            _ => vec![SolverInput::Retry { key: 8 }],
+        },
+        |rows| {
+            let solve: Solve<u8, (), (u32, Epoch, bool)> =
+                Arc::new(|problem| Answer { previous: (), rows: vec![(problem.key, problem.epoch, problem.retry)] });
+            solver(rows, "Retries", &Default::default(), 0, inline_pool(), solve).inner
+        },
+    );
+    let begun: Vec<_> = told.values().flatten().filter(|(.., change)| *change == 1).map(|(row, ..)| *row).collect();
+    assert_eq!(begun, [(7, 1_000, false), (7, 2_000, true), (7, 3_000, false)]);
+}
