@@ -94,20 +94,30 @@ pub fn normal(path: &Path) -> Result<NetworkFile, NetworkError> {
 }
 
 /// Reads the network at `path` to be recorded. Buses may be nodes, and all keep their numbers: a branch in service without impedance becomes a node
-/// switch between them (with the number and state of the switch that operates it, else closed), its charging a shunt.
+/// switch between them (with the number and state of the switch that operates it, else closed), its charging a shunt. One out of service
+/// stays the branch that it is: it joins nothing, and a later row that takes it into service makes its ends one bus.
 ///
 /// # Errors
-/// When it cannot be read, is wrong, or the ends of such a branch cannot be one bus.
+/// When it cannot be read, is wrong, or the ends of a branch without impedance cannot be one bus: by themselves, or for what lies beside it in the
+/// normal state of the switches.
 pub fn read(path: &Path) -> Result<NetworkFile, NetworkError> {
-    let mut file = read_file(path)?;
+    of_nodes(path, read_file(path)?)
+}
+
+fn of_nodes(path: &Path, mut file: NetworkFile) -> Result<NetworkFile, NetworkError> {
     let joins = |branch: &&Branch| branch.in_service && branch.r_pu.get() == 0.0 && branch.x_pu.get() == 0.0;
     let joins: Vec<Branch> = file.network.branches.iter().filter(joins).cloned().collect();
     if joins.is_empty() {
         return Ok(file);
     }
     let base_mva = file.base_power.mva();
-    merge(base_mva, file.network.clone()).map_err(|source| NetworkError::Merge { path: path.to_owned(), source })?;
+    let can_merge = |network| merge(base_mva, network).map_err(|source| NetworkError::Merge { path: path.to_owned(), source });
+    let mut normal = file.network.clone();
+    switch_normally(&mut normal);
+    can_merge(normal)?;
     for branch in &joins {
+        // What is open now may close.
+        can_merge(Network { buses: file.network.buses.clone(), branches: vec![branch.clone()], ..Network::default() })?;
         let switches = file.network.switches.iter().filter(|row| (row.equipment, row.equipment_id) == (EquipmentKind::Branch, branch.id.0));
         let switches = switches.count();
         if switches > 1 {
@@ -237,6 +247,66 @@ mod tests {
     use gridflow_inputs::network::{Side, Switch};
 
     use super::*;
+
+    /// The IEEE network with a switch that operates a branch without impedance beside the transformer between buses 4 and 7.
+    fn bridged(normally_closed: bool) -> NetworkFile {
+        let mut file = matpower::read("ieee14.m", matpower::IEEE14).expect("it is whole");
+        let network = &mut file.network;
+        let transformer = network.branches.iter().find(|row| (row.from.0, row.to.0) == (4, 7)).expect("it is there").clone();
+        assert!(transformer.tap_ratio.get() != 1.0);
+        let base_voltage = network.buses.iter().find(|bus| bus.id.0 == 4).expect("it is there").base_voltage;
+        network.buses.iter_mut().filter(|bus| bus.id.0 == 7).for_each(|bus| bus.base_voltage = base_voltage);
+        let other = network.branches.iter().find(|row| row.tap_ratio.get() == 1.0).expect("it has lines");
+        let (id, none) = (BranchId(99), Default::default());
+        network.branches.push(Branch {
+            id,
+            from: transformer.from,
+            to: transformer.to,
+            r_pu: none,
+            x_pu: none,
+            b_pu: none,
+            ..other.clone()
+        });
+        network.switches.push(Switch {
+            id: SwitchId(902),
+            valid_from_ms: 0,
+            name: String::new(),
+            kind: SwitchKind::Breaker,
+            equipment: EquipmentKind::Branch,
+            equipment_id: 99,
+            side: Side::None,
+            normally_closed,
+        });
+        file
+    }
+
+    #[test]
+    fn a_bypass_of_a_transformer_is_refused_if_it_is_normally_closed_and_an_impossible_one_in_any_case() {
+        let of_nodes = |file| of_nodes(Path::new("ieee14"), file);
+        let file = of_nodes(bridged(false)).expect("as it is for a study");
+        let switch = file.network.node_switches.iter().find(|row| row.id.0 == 902).expect("the bypass");
+        assert!(!switch.normally_closed && file.network.branches.iter().all(|row| row.id.0 != 99));
+        let named = |file, branch| match of_nodes(file) {
+            Err(NetworkError::Merge { source, .. }) => assert_eq!(source.joint, gridflow_numerics::case::Joint::Branch(branch), "{source}"),
+            other => panic!("{other:?}"),
+        };
+        let transformer = bridged(true).network.branches.iter().find(|row| (row.from.0, row.to.0) == (4, 7)).expect("it is there").id;
+        named(bridged(true), transformer);
+        // Once closed it would join two base voltages.
+        let mut two = bridged(false);
+        two.network.buses.iter_mut().filter(|bus| bus.id.0 == 7).for_each(|bus| bus.base_voltage.0 += 1_000_000);
+        named(two, BranchId(99));
+    }
+
+    #[test]
+    fn a_branch_without_impedance_out_of_service_stays_one() {
+        let mut file = bridged(true);
+        let bypass = file.network.branches.iter_mut().find(|row| row.id.0 == 99).expect("the bypass");
+        bypass.in_service = false;
+        let bypass = bypass.clone();
+        let read = of_nodes(Path::new("ieee14"), file).expect("it joins nothing");
+        assert!(read.network.node_switches.is_empty() && read.network.branches.contains(&bypass));
+    }
 
     #[test]
     fn a_node_that_a_switch_has_out_is_joined_to_nothing_and_keeps_its_kind() {
