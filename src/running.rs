@@ -143,7 +143,15 @@ pub enum RunError {
 
 /// The right to write in a state directory; given back when dropped, however that comes.
 #[derive(Debug)]
-pub(crate) struct StateLock(#[allow(dead_code, reason = "held, not read")] File);
+pub(crate) struct StateLock(File);
+
+impl Drop for StateLock {
+    /// By name, as of a log: a child that is being started may hold a copy of the file.
+    fn drop(&mut self) {
+        // Closing what cannot be unlocked is all that is left.
+        let _ = self.0.unlock();
+    }
+}
 
 impl StateLock {
     pub(crate) fn take(state: &Path, process: usize, term: u64) -> Result<Self, RunError> {
