@@ -266,7 +266,7 @@ pub fn estimate_from_either(
     cache: &mut Cache,
 ) -> Result<Estimate, EstimationError> {
     estimate(case, reference, measurements, options, cache).or_else(|error| match error {
-        EstimationError::NotConverged { .. } | EstimationError::Singular { .. } if options.start.is_some() => {
+        error if error.steps().is_some() && options.start.is_some() => {
             estimate(case, reference, measurements, &Options { start: None, ..options.clone() }, cache).map_err(|_| error)
         }
         other => Err(other),

@@ -222,26 +222,14 @@ fn solve(
 }
 
 fn scan(island: IslandId, moment: Moment, rows: &[GridRow], grid: &mut Grid, state: &mut EstimationState) -> Solved {
-    let failed = |error: EstimationError| {
-        let iterations = match error {
-            EstimationError::NotConverged { iterations, .. } | EstimationError::Singular { iterations, .. } => iterations as u32,
-            _ => 0,
-        };
-        let message = match error {
-            EstimationError::NotConverged { bus, step, .. } if !step.is_finite() => {
-                format!("island {island}: measurements contradict each other or the network: they lead to a state of no grid, at bus {bus}")
-            }
-            error => format!("island {island}: {error}"),
-        };
-        (Failure::Diverged, iterations, message)
-    };
+    let failed = |error: EstimationError| (Failure::Diverged, error.steps().unwrap_or(0) as u32, format!("island {island}: {error}"));
     let start = state.start(&grid.case);
     let moment = Moment { early: state.is_early(moment.tick_ms, rows), ..moment };
     let mut options =
         Options { zero_injections: grid.idle.clone(), tolerance: TOLERANCE, max_iterations: ITERATIONS, ..Options::default() };
     let no_data = |what: &str| (Failure::NoData, 0, format!("island {island} cannot be estimated: {what}"));
     let (moment, scanned) = match attempt(moment, rows, grid, state, &start, &mut options) {
-        Err(EstimationError::NotConverged { .. } | EstimationError::Singular { .. }) if moment.is_after_change(rows) => {
+        Err(error) if error.steps().is_some() && moment.is_after_change(rows) => {
             let moment = Moment { voltages_only: true, ..moment };
             (moment, attempt(moment, rows, grid, state, &start, &mut options))
         }
@@ -300,7 +288,7 @@ fn attempt<'a>(
     let solved = track(grid, &gathered, options, &mut state.tracker)?;
     if let Some(bus) = contradicted(grid, moment, &solved).filter(|_| gathered.outdated > 0) {
         state.tracker.forget();
-        return Err(EstimationError::NotConverged { iterations: solved.iterations, step: f64::INFINITY, bus });
+        return Err(EstimationError::Implausible { iterations: solved.iterations, bus });
     }
     Ok(Ok((gathered, open, solved)))
 }
@@ -330,7 +318,7 @@ fn measured<'a>(
 /// far away.
 fn track(grid: &Grid, gathered: &Gathered, options: &mut Options, tracker: &mut Tracker) -> Result<numerics::Estimate, EstimationError> {
     match tracker.scan(&grid.case, grid.reference, &gathered.rows, options) {
-        Err(EstimationError::NotConverged { .. } | EstimationError::Singular { .. }) => {
+        Err(error) if error.steps().is_some() => {
             options.start = None;
             tracker.scan(&grid.case, grid.reference, &gathered.rows, options)
         }

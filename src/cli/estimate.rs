@@ -212,7 +212,10 @@ fn explain(
     estimate: Result<Estimate, EstimationError>,
     cache: &mut Cache,
 ) -> Result<Estimate, EstimationError> {
-    let Err(error @ (EstimationError::NotConverged { .. } | EstimationError::Singular { .. })) = estimate else { return estimate };
+    let error = match estimate {
+        Err(error) if error.steps().is_some() => error,
+        other => return other,
+    };
     let (case, measurements) = (&done.case, &done.read.measurements);
     let mut starts = vec![options.clone()];
     starts.extend(options.start.is_some().then(|| Options { start: None, ..options.clone() }));

@@ -10,7 +10,7 @@ use gridflow_inputs::network::{BusKind, EquipmentKind, Network};
 use gridflow_inputs::units::{MicroHertz, MilliVoltAmperes, MilliWatts};
 use gridflow_inputs::{Epoch, Input, Sequenced};
 use gridflow_numerics::case::{Case, CaseMeasurement, MeasurementKind};
-use gridflow_numerics::estimation::{Cache, EstimationError, Options, estimate, unobservable};
+use gridflow_numerics::estimation::{Cache, Options, estimate, unobservable};
 use gridflow_operators::decision::{Failure, Output};
 use gridflow_operators::estimation::{EstimationRow, EstimationState, solve_estimation};
 use gridflow_operators::grid::{GridRow, changes, place_of, solver_rows};
@@ -389,7 +389,7 @@ fn judge(
     assert_eq!(told, Some((count, outdated)), "{tick_ms}, island {key}: other measurements");
     let scratch = match estimate(&case, reference, &measurements, &options, &mut Cache::new()) {
         // From the network's start values contradictions may lead away; then what was found must be where steps from it end.
-        Err(EstimationError::NotConverged { .. } | EstimationError::Singular { .. }) if row.changed_ms > START => {
+        Err(error) if error.steps().is_some() && row.changed_ms > START => {
             let options = Options { start: Some((found.v.clone(), found.va.clone())), ..options };
             estimate(&case, reference, &measurements, &options, &mut Cache::new())
         }

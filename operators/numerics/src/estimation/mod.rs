@@ -180,11 +180,32 @@ pub enum EstimationError {
     NotConverged {
         /// Steps done.
         iterations: usize,
-        /// Largest change in the last one, per unit or radians; not finite when the iteration escaped.
+        /// Largest change in the last one, per unit or radians; infinite without any step.
         step: f64,
         /// Where.
         bus: BusId,
     },
+    /// The steps ended, or escaped, where no grid is.
+    #[error("measurements contradict each other or the network: they lead to a state of no grid, at bus {bus}")]
+    Implausible {
+        /// Steps done.
+        iterations: usize,
+        /// Where.
+        bus: BusId,
+    },
+}
+
+impl EstimationError {
+    /// Steps done, where the input could be and yet no state was found: another start or other measurements may find one.
+    #[must_use]
+    pub fn steps(&self) -> Option<usize> {
+        match self {
+            Self::Singular { iterations, .. } | Self::NotConverged { iterations, .. } | Self::Implausible { iterations, .. } => {
+                Some(*iterations)
+            }
+            Self::ZeroInjections | Self::Threshold(_) | Self::Reference(_) | Self::Measurement { .. } | Self::Start => None,
+        }
+    }
 }
 
 /// Estimates the state of a case, which is one island with the bus of index `reference` as origin of angles.

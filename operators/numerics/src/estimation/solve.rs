@@ -89,8 +89,13 @@ impl Iterate {
         let (mut mixing, mut gathered) = (Mixing::default(), false);
         while !nothing_left {
             if self.iterations == limit || (self.iterations > 0 && !f64::is_finite(last.0)) {
-                let (step, state) = last;
-                return Err(EstimationError::NotConverged { iterations: self.iterations, step, bus: case.buses[state / 2].id });
+                let ((step, state), iterations) = (last, self.iterations);
+                let bus = case.buses[state / 2].id;
+                return Err(if self.iterations > 0 && !step.is_finite() {
+                    EstimationError::Implausible { iterations, bus }
+                } else {
+                    EstimationError::NotConverged { iterations, step, bus }
+                });
             }
             if late {
                 self.weigh(job, plan, system, &mut weighed);
@@ -131,7 +136,7 @@ impl Iterate {
         }
         // Contradictions have minima of their own, where magnitudes are none.
         match self.point.v.iter().position(|v| !(*v > 0.0 && *v < BEYOND)) {
-            Some(bus) => Err(EstimationError::NotConverged { iterations: self.iterations, step: f64::INFINITY, bus: case.buses[bus].id }),
+            Some(bus) => Err(EstimationError::Implausible { iterations: self.iterations, bus: case.buses[bus].id }),
             None => Ok(()),
         }
     }

@@ -116,7 +116,7 @@ impl Tracker {
         check(case, reference, measurements, options)?;
         if self.state.fits(case) {
             match self.attempt(case, reference, measurements, options, true) {
-                Err(EstimationError::NotConverged { .. } | EstimationError::Singular { .. }) => {}
+                Err(error) if error.steps().is_some() => {}
                 other => return other,
             }
         }
