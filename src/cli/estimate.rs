@@ -336,10 +336,17 @@ fn as_json(done: &Done) -> Value {
         Ok(found) => {
             let bus = |index: usize| done.case.buses[index].id.0;
             let degrees = 180.0 / std::f64::consts::PI;
-            let state = |bus: u32, index: usize| json!({ "bus": bus, "vm_pu": found.v[index], "va_deg": found.va[index] * degrees });
+            // What is held at its start value is no estimate.
+            let estimated = |index: usize, value: f64| found.held.binary_search(&index).is_err().then_some(value);
+            let state = |bus: u32, index: usize| {
+                let (vm_pu, va_deg) = (estimated(index, found.v[index]), estimated(index, found.va[index] * degrees));
+                json!({ "bus": bus, "vm_pu": vm_pu, "va_deg": va_deg })
+            };
             let nodes = done.case.nodes.merged().iter().filter_map(|row| Some((row.bus.0, done.case.bus_index(row.into)?)));
             let mut buses = Vec::from_iter((0..found.v.len()).map(|index| (bus(index), index)).chain(nodes));
             buses.sort_unstable();
+            let unobservable = |(_, index): &&(u32, usize)| found.unobservable.binary_search(index).is_ok();
+            let unobservable = Vec::from_iter(buses.iter().filter(unobservable).map(|(bus, _)| *bus));
             json!({
                 "observable": found.unobservable.is_empty(),
                 "iterations": found.iterations,
@@ -347,7 +354,7 @@ fn as_json(done: &Done) -> Value {
                 "degrees_of_freedom": found.degrees_of_freedom,
                 "chi2_threshold": found.threshold,
                 "buses": buses.into_iter().map(|(bus, index)| state(bus, index)).collect::<Vec<_>>(),
-                "unobservable_buses": found.unobservable.iter().map(|index| bus(*index)).collect::<Vec<_>>(),
+                "unobservable_buses": unobservable,
             })
         }
         Err(error) => json!({

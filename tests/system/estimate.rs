@@ -88,6 +88,16 @@ fn without_an_estimate_what_was_tried_is_told() {
     let found = json(&out);
     assert_eq!(found["converged"], false, "{out}");
     assert!(found["unexplained"].as_str().is_some_and(|reason| reason.contains("no branch or tap")), "{out}");
+    assert!(found["reason"].as_str().is_some_and(|reason| reason.contains("contradict")), "{out}");
+    for nothing in ["buses", "unobservable_buses", "bad_data", "suspected_branches", "suspected_taps"] {
+        assert_eq!(found[nothing], Value::Array(vec![]), "{nothing}: {out}");
+    }
+    for unknown in ["observable", "objective", "iterations", "degrees_of_freedom", "chi2_threshold"] {
+        assert!(found[unknown].is_null(), "{unknown}: {out}");
+    }
+    // With two meters for each power against all physics there is no robust estimate either, and no meter to name.
+    assert!(found["unexplained"].as_str().is_some_and(|reason| reason.contains("nor is there a robust one: no estimate after")), "{out}");
+    assert_eq!(found["far_from_robust_estimate"], Value::Array(vec![]), "{out}");
     let (code, out, _) = run(&[]);
     assert!(code == 4 && out.contains("NOT CONVERGED") && out.contains("no branch or tap"), "{out}");
 }
@@ -123,6 +133,19 @@ fn bad_data_and_unobservable_buses_exit_with_4_and_are_named() {
     assert_eq!((code, &found["observable"]), (4, &Value::Bool(false)));
     assert_eq!(found["unobservable_buses"], Value::from(vec![2]));
     assert_eq!(found["placements"][0]["kind"], "p_flow");
+    assert_eq!(found["buses"][1], serde_json::json!({ "bus": 2, "vm_pu": null, "va_deg": null }), "a start value is no estimate");
+    assert!(found["buses"][0]["vm_pu"].is_number());
+
+    // A node of the bus is where its bus is.
+    let nodes = TWO_BUSES.replace("0.9;\n];", "0.9;\n    3 1 0 0 0 0 1 1.0 0 230 1 1.1 0.9;\n];");
+    let nodes = nodes.replace("-360 360; ]", "-360 360; 2 3 0 0 0 0 0 0 0 0 1 -360 360; ]");
+    std::fs::write(&network, nodes).expect("scratch can be written");
+    let (code, found) = estimate(&few, &[]);
+    assert_eq!((code, &found["unobservable_buses"]), (4, &Value::from(vec![2, 3])));
+    assert_eq!(found["buses"][2], serde_json::json!({ "bus": 3, "vm_pu": null, "va_deg": null }));
+    let (code, found) = estimate(MEASURED, &[]);
+    assert_eq!((code, &found["buses"][2]["vm_pu"]), (0, &found["buses"][1]["vm_pu"]));
+    assert!(found["buses"][2]["vm_pu"].is_number());
 }
 
 #[test]
