@@ -89,3 +89,24 @@ impl<R: Ord> Multiset<R> {
         present
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_that_were_left_are_counted_and_forgotten() {
+        let mut rows = Multiset::default();
+        assert!(rows.is_empty());
+        for round in 0..3 {
+            rows.change(1, 10, 1);
+            rows.change(2, 20, -1);
+            assert!(!rows.is_empty() && rows.vacant == 0, "round {round}: a row that is owed is one");
+            rows.change(1, 10, -1);
+            assert_eq!((rows.vacant, rows.is_empty()), (1, false));
+            rows.change(2, 20, 1);
+            assert_eq!((rows.vacant, rows.slots.len(), rows.is_empty()), (2, 2, true));
+        }
+        assert!(rows.present().is_empty() && rows.slots.is_empty() && rows.vacant == 0 && rows.is_empty());
+    }
+}

@@ -4,6 +4,7 @@
 //! Invariant: what is collected at an epoch is complete, because it is taken only once the frontier has passed.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ where
     let communication = if workers == 1 { timely::CommunicationConfig::Thread } else { timely::CommunicationConfig::Process(workers) };
     let guards = timely::execute(timely::Config { communication, worker: WorkerConfig::default() }, move |worker| {
         let (index, peers, told) = (worker.index(), worker.peers(), Arc::clone(&told));
+        let _alone = EndsAll(peers > 1);
         let mut input: InputHandle<Epoch, CapacityContainerBuilder<Vec<I>>> = InputHandle::new_with_builder();
         let progress = ProbeHandle::new();
         let dataflow = worker.next_dataflow_index();
@@ -136,4 +138,18 @@ fn the_harness_tells_nothing_beyond_the_last_epoch() {
         solver(rows, "Count", &gridflow_operators::state::Registry::default(), 1_500, inline_pool(), count).inner
     });
     assert_eq!(told, BTreeMap::new());
+}
+
+/// A worker that panics leaves the others waiting for ever: with it the tests end, as the engine does.
+struct EndsAll(bool);
+
+impl Drop for EndsAll {
+    fn drop(&mut self) {
+        if self.0 && std::thread::panicking() {
+            // Past the capture of a test's output, which is lost with it.
+            let test = std::thread::current();
+            let _ = writeln!(std::io::stderr(), "a worker panicked ({test:?}); --nocapture shows why");
+            std::process::exit(101);
+        }
+    }
 }
