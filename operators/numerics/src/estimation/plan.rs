@@ -44,14 +44,21 @@ impl Factor {
     /// Factors the matrix; buses that lose their pivot are postponed until they stand, as they do if the matrix is regular.
     ///
     /// # Errors
-    /// A bus that does not.
+    /// A bus that does not. The order is then what it was, and nothing is factored.
     pub(super) fn take(&mut self, model: &Model, blocks: &[Block4]) -> Result<(), usize> {
         self.attempt(model, blocks, PATIENT)
     }
 
     fn attempt(&mut self, model: &Model, blocks: &[Block4], patience: Patience) -> Result<(), usize> {
-        let most = patience.grown * (self.ldlt.fill() + self.ldlt.size());
         let mut lost = self.ldlt.factor(blocks);
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let own = self.order.clone();
+        let size = |ldlt: &BlockLdlt| ldlt.fill() + ldlt.size();
+        // What has grown before may not grow by as much again.
+        let least = if own.is_empty() { size(&self.ldlt) } else { size(&BlockLdlt::analyze(&model.pairs, model.order.clone())) };
+        let most = patience.grown * least;
         for attempt in 0..ORDERS {
             let order = self.ldlt.postponed(&lost, 1 << (2 * attempt));
             if order == self.ldlt.order() {
@@ -68,7 +75,11 @@ impl Factor {
                 break;
             }
         }
-        lost.first().map_or(Ok(()), |bus| Err(*bus))
+        let Some(bus) = lost.first() else { return Ok(()) };
+        if self.order != own {
+            *self = Self::new(model, own);
+        }
+        Err(*bus)
     }
 
     /// How much the inverse magnifies, by two steps of inverse iteration from a vector that stands in no relation to it.
@@ -276,4 +287,26 @@ impl Cache {
 /// The error of a system that cannot be solved at a state.
 pub(super) fn singular(case: &Case, iterations: usize, bus: usize) -> EstimationError {
     EstimationError::Singular { iterations, bus: case.buses[bus].id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::Case;
+
+    #[test]
+    fn a_factor_that_finds_no_order_goes_back_to_its_own() {
+        let file = gridflow_inputs::matpower::read("ieee14.m", gridflow_inputs::matpower::IEEE14).expect("it is whole");
+        let case = Case::new(file.base_power.mva(), &file.network).expect("it is a case");
+        let model = Model::new(&case, Vec::new());
+        let kinds = (0..case.buses.len()).flat_map(|bus| [MeasurementKind::ActiveInjection(bus), MeasurementKind::ReactiveInjection(bus)]);
+        let kinds = Vec::from_iter(kinds.chain([MeasurementKind::VoltageMagnitude(0)]));
+        let (mut plan, mut work) = Plan::new(&model, 0, kinds, &[]);
+        assert!(plan.unobservable.is_empty() && plan.retake_flat(&model, &mut work).is_ok());
+        let order = work.factor.ldlt.order().to_vec();
+        // Without half of the injections nothing determines the rest.
+        plan.used.iter_mut().step_by(2).for_each(|used| *used = false);
+        assert!(plan.retake_flat(&model, &mut work).is_err());
+        assert_eq!((work.factor.ldlt.order(), &work.factor.order), (&order[..], &plan.order));
+    }
 }
