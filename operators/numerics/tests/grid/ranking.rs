@@ -32,7 +32,10 @@ fn stir(case: &mut Case, nominal: &Case, noise: &mut Noise) {
 // REQ: GRID-05
 #[test]
 fn what_is_not_solved_again_is_within_the_tolerance_and_what_is_equals_scratch() {
-    for name in ["pglib_opf_case118_ieee", "pglib_opf_case300_ieee", "case1354pegase"] {
+    // In the smaller networks one load in three is felt everywhere, and a drift ends in a refresh; most moves are cheap all the same.
+    for (name, mean_most, cheap_least) in
+        [("pglib_opf_case118_ieee", 60, 20), ("pglib_opf_case300_ieee", 280, 12), ("case1354pegase", 10, 29)]
+    {
         let Some(nominal) = published(name) else { return };
         let (mut case, mut noise, list) = (nominal.clone(), Noise(7), outages(&nominal));
         let mut ranking = Ranking::default();
@@ -60,8 +63,8 @@ fn what_is_not_solved_again_is_within_the_tolerance_and_what_is_equals_scratch()
         }
         assert_eq!(solved[0], list.len());
         let mean = solved[1..].iter().sum::<usize>() / 29;
-        let few = if nominal.buses.len() > 1_000 { list.len() / 8 } else { list.len() };
-        assert!(0 < mean && mean < few, "{name}: {solved:?}");
+        let cheap = solved[1..].iter().filter(|solved| **solved < list.len() / 8).count();
+        assert!(0 < mean && mean <= mean_most && cheap >= cheap_least, "{name}: {mean}, {cheap}: {solved:?}");
         // The rule is no wider than it must be: it lets pass what moves by a good part of the tolerance.
         assert!(farthest > TOLERANCE / 4.0, "{name}: {farthest}");
     }

@@ -31,27 +31,41 @@ fn by_sensor(case: &Case) -> Vec<Kind> {
 /// What only part of the sensors determine took five hundred times as long as what all do: buses that had no pivot of their own were put at
 /// the end of the order, by thousands, and filled the factor there.
 #[test]
+#[ignore = "judges timings; meaningful in release only"]
 #[allow(clippy::print_stdout)] // the figures it judges
 fn what_a_part_of_the_sensors_determines_takes_no_longer_than_a_few_times_what_all_do() {
     let Some(case) = published("case9241pegase") else { return };
     let kinds = &by_sensor(&case)[..69_000];
-    let options = estimation::Options { zero_injections: case.zero_injections(), ..estimation::Options::default() };
-    let plan = |kinds: &[Kind]| {
-        let measurements = measured(kinds, &vec![1.0; kinds.len()], || 0.0);
-        let run = || estimation::unobservable(&case, reference(&case), &measurements, &options, &mut estimation::Cache::new());
-        let (least, _, found) = time(2, run);
-        (least, found.expect("the input is sound").len())
-    };
-    let (whole, open) = plan(kinds);
-    assert_eq!(open, 0);
+    let whole = time(2, || open_buses(&case, kinds)).0;
     for fifths in 1..5 {
-        let part = Vec::from_iter(kinds.iter().enumerate().filter(|(sensor, _)| sensor % 5 < fifths).map(|(_, kind)| *kind));
-        let (least, open) = plan(&part);
+        let part = fifths_of(kinds, fifths);
+        let (least, _, open) = time(2, || open_buses(&case, &part));
         println!("{fifths} of 5 ({}): {least:.1} ms, {:.1} times what all take; {open} buses unobservable", part.len(), least / whole);
-        // Of the first fifth one state is determined so weakly that its pivot is rounding or not by the order of elimination.
-        assert!(if fifths == 1 { (5_000..6_000).contains(&open) } else { open == [282, 22, 0][fifths - 2] }, "{fifths} of 5: {open}");
         assert!(least < 15.0 * whole, "{fifths} of 5 take {least:.0} ms, all {whole:.0} ms");
     }
+}
+
+/// How many buses measurements do not determine.
+fn open_buses(case: &Case, kinds: &[Kind]) -> usize {
+    let options = estimation::Options { zero_injections: case.zero_injections(), ..estimation::Options::default() };
+    let measurements = measured(kinds, &vec![1.0; kinds.len()], || 0.0);
+    let found = estimation::unobservable(case, reference(case), &measurements, &options, &mut estimation::Cache::new());
+    found.expect("the input is sound").len()
+}
+
+/// So many of each five.
+fn fifths_of(kinds: &[Kind], fifths: usize) -> Vec<Kind> {
+    kinds.iter().enumerate().filter(|(sensor, _)| sensor % 5 < fifths).map(|(_, kind)| *kind).collect()
+}
+
+#[test]
+fn each_part_of_the_sensors_leaves_the_buses_open_that_it_does() {
+    let Some(case) = published("case9241pegase") else { return };
+    let kinds = &by_sensor(&case)[..69_000];
+    let open = Vec::from_iter((1..=5).map(|fifths| open_buses(&case, &fifths_of(kinds, fifths))));
+    // Of the first fifth one state is determined so weakly that its pivot is rounding or not by the order of elimination: 5,593 in the present one.
+    assert!((5_592..=5_594).contains(&open[0]), "{open:?}");
+    assert_eq!(open[1..], [282, 22, 0, 0]);
 }
 
 #[test]
