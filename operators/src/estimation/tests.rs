@@ -80,15 +80,30 @@ struct Lab {
     flow: gridflow_numerics::power_flow::PowerFlow,
     sensors: Vec<Sensor>,
     now_ms: i64,
+    changed_ms: i64,
+    /// Sensors that report no more: their last reading and when it was taken.
+    silent: BTreeMap<SensorId, (i64, i64)>,
 }
 
 impl Lab {
     fn new() -> Self {
         let network = gridflow_inputs::matpower::read("ieee14.m", gridflow_inputs::matpower::IEEE14).expect("it is whole").network;
+        Self::of(network)
+    }
+
+    fn of(network: Network) -> Self {
         let case = Case::new(100.0, &network).expect("it is a case");
         let options = gridflow_numerics::power_flow::Options { tolerance: 1e-12, ..Default::default() };
         let flow = gridflow_numerics::power_flow::solve(&case, &options, &mut Default::default()).expect("it has a flow");
-        Self { network, case, flow, sensors: Vec::new(), now_ms: 1_000_000 }
+        Self { network, case, flow, sensors: Vec::new(), now_ms: 1_000_000, changed_ms: 0, silent: BTreeMap::new() }
+    }
+
+    /// A branch opens just now.
+    fn open(self, branch: gridflow_inputs::ids::BranchId) -> Self {
+        let Self { mut network, mut sensors, now_ms, silent, .. } = self;
+        network.branches.retain(|row| row.id != branch);
+        sensors.retain(|sensor| (sensor.element, sensor.element_id) != (EquipmentKind::Branch, branch.0));
+        Self { sensors, now_ms, changed_ms: now_ms + 1_000, silent, ..Self::of(network) }
     }
 
     fn sensor(&mut self, quantity: Quantity, element: EquipmentKind, element_id: u32, side: Side) {
@@ -165,9 +180,11 @@ impl Lab {
     ) -> (Vec<EstimationRow>, EstimationState) {
         self.now_ms += 5_000;
         let mut rows: Vec<GridRow> = self.network.clone().into_rows().into_iter().map(|row| GridRow::Element(Arc::new(row))).collect();
-        rows.push(GridRow::Island(IslandRow { reference: BusId(1), changed_ms: 0 }));
+        rows.push(GridRow::Island(IslandRow { reference: BusId(1), changed_ms: self.changed_ms }));
         for sensor in &self.sensors {
-            if let Some(value) = change(sensor, self.read(sensor)) {
+            if let Some((value, event_ms)) = self.silent.get(&sensor.id) {
+                rows.push(GridRow::Reading(Reading { sensor: sensor.clone().into(), event_ms: *event_ms, value: *value }));
+            } else if let Some(value) = change(sensor, self.read(sensor)) {
                 rows.push(GridRow::Reading(Reading { sensor: sensor.clone().into(), event_ms: self.now_ms - 100, value }));
             }
         }
@@ -351,6 +368,42 @@ fn a_gross_error_is_kept_out_and_named_until_it_fits_again() {
         .collect();
     let all = lab.sensors.len() as u32;
     assert_eq!(told, [(1, all - 1), (1, all - 1), (0, all - 1), (0, all)]);
+}
+
+#[test]
+fn a_gross_error_is_named_though_a_sensor_has_been_silent_since_a_switch() {
+    for error_mw in [100, 1_000] {
+        let mut lab = Lab::new();
+        [Quantity::VoltageMagnitude, Quantity::ActiveInjection, Quantity::ReactiveInjection]
+            .into_iter()
+            .for_each(|quantity| lab.at_buses(quantity));
+        [Quantity::ActiveFlow, Quantity::ReactiveFlow].into_iter().for_each(|quantity| lab.at_branches(quantity));
+        let at = |lab: &Lab, quantity, bus: u32| {
+            lab.sensors.iter().find(|sensor| (sensor.quantity, sensor.element_id) == (quantity, bus)).expect("it is there").clone()
+        };
+        let (silent, wrong) = (at(&lab, Quantity::VoltageMagnitude, 10), at(&lab, Quantity::ActiveInjection, 6).id);
+        let mut state = lab.scan(None, |_, value| Some(value)).1;
+        lab.silent.insert(silent.id, (lab.read(&silent), lab.now_ms - 100));
+        let branch = lab.network.branches.iter().find(|row| (row.from, row.to) == (BusId(9), BusId(10))).expect("it is there").id;
+        lab = lab.open(branch);
+        let since = lab.now_ms + 305_000;
+        for _ in 0..60 {
+            let (rows, next) = lab.scan(Some(state), |_, value| Some(value));
+            assert_eq!(estimate_of(&rows).outdated, 1);
+            state = next;
+        }
+        for _ in 0..2 {
+            let error = error_mw * 1_000_000_000;
+            let (rows, next) = lab.scan(Some(resumed(&state)), |sensor, value| Some(value + if sensor.id == wrong { error } else { 0 }));
+            let (row, suspects) = (estimate_of(&rows), suspects_of(&rows));
+            assert_eq!(row.tick_ms, lab.now_ms, "{error_mw} MW: the estimate goes on: {rows:?}");
+            assert!(
+                suspects.iter().any(|row| (row.sensor, row.since_ms, row.removed) == (wrong, since, true)),
+                "{error_mw} MW: {suspects:?}"
+            );
+            state = next;
+        }
+    }
 }
 
 #[test]
