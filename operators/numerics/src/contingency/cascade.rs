@@ -193,3 +193,40 @@ fn balance(state: &mut Case, part_of: &[usize]) -> Vec<Island> {
 fn share(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::network;
+    use super::*;
+    use crate::case::CaseDcLine;
+    use gridflow_inputs::ids::DcLineId;
+
+    /// Seven buses in a row, units at the first, fourth and last; the line between the third and fourth fails.
+    fn parts(case: &Case) -> Stage {
+        let stages = preview(case, &vec![Element::Branch(2)], &Options { trip: 10.0, ..Options::default() }).unwrap();
+        stages[0].clone()
+    }
+
+    #[test]
+    fn units_go_to_their_least_before_anything_is_curtailed() {
+        let mut case = network(7, &[(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 6)]);
+        // 90 MW for 63 MW of load; 6 MW can be taken back within limits.
+        (case.generators[1].p_min, case.generators[2].p_min) = (0.28, 0.56);
+        let stage = parts(&case);
+        let island = &stage.islands[1];
+        assert!((island.curtailed - 0.21).abs() < 1e-9 && island.shed == 0.0, "{island:?}");
+        for (unit, least) in [(1, 0.28), (2, 0.56)] {
+            assert!((stage.generator_p[unit] - least * 0.63 / 0.84).abs() < 1e-9, "{:?}", stage.generator_p);
+        }
+    }
+
+    #[test]
+    fn of_a_link_between_parts_arrives_what_it_does_not_lose() {
+        let mut case = network(7, &[(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 6)]);
+        case.dc_lines.push(CaseDcLine { id: DcLineId(1), from: 1, to: 5, p: 0.2, p_min: 0.0, p_max: 1.0, loss: 0.01, loss_ratio: 0.05 });
+        let stage = parts(&case);
+        let given = |units: std::ops::Range<usize>| stage.generator_p[units].iter().sum::<f64>();
+        assert!((given(0..1) - 0.21 - 0.2).abs() < 1e-9, "{:?}", stage.generator_p);
+        assert!((given(1..3) - 0.63 + 0.18).abs() < 1e-9, "{:?}", stage.generator_p);
+    }
+}

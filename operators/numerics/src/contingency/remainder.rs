@@ -160,3 +160,25 @@ pub(super) fn name_references(rest: &mut Case, part_of: &[usize]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::network;
+    use super::*;
+
+    #[test]
+    fn of_two_equal_parts_that_with_the_reference_is_kept() {
+        // Six buses in a row, units at the first and fourth.
+        let mut case = network(6, &[(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]);
+        let generator_p = Vec::from_iter(case.generators.iter().map(|unit| unit.p));
+        for (reference, lost) in [(0, 63.0), (3, 21.0)] {
+            case.buses.iter_mut().for_each(|bus| bus.kind = BusKind::Load);
+            case.buses[reference].kind = BusKind::Reference;
+            let rest = remainder(&case, &vec![Element::Branch(2)], &generator_p, &[0.0; 6], |_| 0.0, |_| 1.0, Cover::Capacity);
+            let rest = rest.unwrap_or_else(|lost| panic!("{lost:?}"));
+            let gone = rest.lost.expect("three buses are cut off");
+            assert!(gone.buses == 3 && (gone.load * case.base_mva - lost).abs() < 1e-9, "{gone:?}");
+            assert_eq!(rest.buses, Vec::from_iter(reference..reference + 3));
+        }
+    }
+}

@@ -73,3 +73,27 @@ pub(super) fn worst(lines: &[Line], angles: &[Lanes], out: &[Vec<usize>]) -> [Wo
         Worst { loading: best[lane], line: part.iter().enumerate().position(is_it).map(|offset| start + offset) }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_equals_the_first_is_the_worst_and_what_is_out_or_dead_is_none() {
+        let line = |flow: f64| Line { from: 0, to: 1, flow, gain: 1.0 };
+        let mut lines = vec![line(0.5); 3 * CHUNK];
+        // One in each chunk; the sign is a direction.
+        [(3, 1.25), (CHUNK + 1, -1.25), (2 * CHUNK + 7, 1.0)].iter().for_each(|(place, flow)| lines[*place].flow = *flow);
+        let mut angles = vec![Lanes::ZERO; 2];
+        let found = |angles: &[Lanes], out: &[Vec<usize>]| worst(&lines, angles, out);
+        assert_eq!(found(&angles, &[])[0], Worst { loading: 1.25, line: Some(3) });
+        let out = [vec![], vec![3], vec![CHUNK + 1, 3], vec![3, 2 * CHUNK + 7, CHUNK + 1]];
+        let places = found(&angles, &out).map(|worst| worst.line);
+        assert_eq!(places[..4], [Some(3), Some(CHUNK + 1), Some(2 * CHUNK + 7), Some(0)]);
+        // A change of angles counts against the flow; what is no number nowhere.
+        (angles[0].0[0], angles[0].0[1]) = (-0.5, f64::NAN);
+        let of = found(&angles, &[]);
+        assert_eq!(of[0], Worst { loading: 1.75, line: Some(CHUNK + 1) });
+        assert_eq!(of[1], Worst { loading: 0.0, line: None });
+    }
+}

@@ -182,4 +182,33 @@ mod tests {
         dead.generators.clear();
         assert_eq!(security(&dead, 0.0), Err(SecurityError::NothingEnergised));
     }
+
+    #[test]
+    fn what_is_too_much_is_taken_back_less_losses_and_conductances_and_no_unit_goes_below_its_least() {
+        let (case, losses, conductance) = (parted(2), 0.1, 0.05);
+        let mut case = case;
+        case.buses[4].g = conductance;
+        case.generators[1].p_min = 0.1;
+        let secured = security(&case, losses).unwrap();
+        // The part of buses 3 to 6: 30 and 60 MW for 63 MW of load.
+        let lowered = 0.9 - 0.63 * (1.0 + losses) - conductance;
+        let scheduled = [0.3 - lowered * 0.2 / 0.8, 0.6 - lowered * 0.6 / 0.8];
+        let room = [1.03 - scheduled[0], 1.06 - scheduled[1]];
+        let p = [1, 2].map(|unit: usize| secured.case.generators[unit].p);
+        // What the power flow needs besides falls on all by the room they have.
+        let open = p[0] + p[1] - scheduled[0] - scheduled[1];
+        for (unit, p) in p.into_iter().enumerate() {
+            let expected = scheduled[unit] + open * room[unit] / (room[0] + room[1]);
+            assert!((p - expected).abs() < 1e-9, "{p} and not {expected}");
+        }
+
+        // In DC loads carry the losses that the power flow found.
+        case.buses[4].g = 0.0;
+        let secured = security(&case, losses).unwrap();
+        let load: f64 = case.loads.iter().map(|load| load.p).sum();
+        let given: f64 = secured.case.generators.iter().map(|unit| unit.p).sum();
+        let carried: f64 = secured.case.loads.iter().map(|load| load.p).sum();
+        assert!(secured.with_losses > 1.0 && (secured.with_losses - given / load).abs() < 1e-9, "{}", secured.with_losses);
+        assert!((carried - given).abs() < 1e-9);
+    }
 }

@@ -346,3 +346,41 @@ fn a_cascade_is_balanced_at_each_stage_and_ends_where_nothing_trips() {
     }
     assert!(longest >= 3, "no cascade was long: {longest}");
 }
+
+#[test]
+fn units_that_cover_by_headroom_do_so_whether_the_base_is_corrected_or_solved_anew() {
+    let Some(case) = published("pglib_opf_case118_ieee") else { return };
+    // Two grids side by side; units with their least output, so that up and down are other shares.
+    let (mut both, n, m) = (case.clone(), case.buses.len(), case.branches.len());
+    both.buses.extend(case.buses.iter().cloned());
+    both.branches.extend(case.branches.iter().cloned());
+    both.branches[m..].iter_mut().for_each(|branch| (branch.from, branch.to) = (branch.from + n, branch.to + n));
+    let units = case.generators.len();
+    both.generators.extend(case.generators.iter().cloned());
+    both.generators[units..].iter_mut().for_each(|unit| unit.bus += n);
+    both.loads.extend(case.loads.iter().cloned());
+    both.loads[case.loads.len()..].iter_mut().for_each(|load| load.bus += n);
+    for (index, unit) in both.generators.iter_mut().enumerate() {
+        unit.p_min = unit.p.min(0.1 * (index % 3) as f64);
+    }
+    let options =
+        gridflow_numerics::contingency::dc::Options { cover: gridflow_numerics::contingency::Cover::Headroom, ..Default::default() };
+    // A unit that draws: without it there is too much.
+    both.generators[3].p = -0.2;
+    let analysis = gridflow_numerics::contingency::dc::Analysis::new(&both, options).expect("it has a flow");
+    let mut differ = 0;
+    for element in [Element::Generator(3), Element::Generator(5), Element::Generator(units + 5), Element::Generator(units + 20)]
+        .into_iter()
+        .chain((0..both.branches.len()).step_by(3).map(Element::Branch))
+    {
+        let (corrected, flows) = analysis.flows(&vec![element]);
+        // Named twice it is no single outage, and what is left is a case of its own.
+        let (anew, expected) = analysis.flows(&vec![element, element]);
+        if corrected.lost.is_none() {
+            let far = flows.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(far < 1e-8 && anew.lost.is_none(), "{element:?}: {far}");
+            differ += usize::from(flows.iter().zip(analysis.base_flows()).any(|(a, b)| (a - b).abs() > 1e-3));
+        }
+    }
+    assert!(differ > 50, "{differ} outages moved anything");
+}

@@ -224,3 +224,28 @@ fn dc_flows_balance_at_every_bus() {
         }
     }
 }
+
+#[test]
+fn units_of_one_bus_stand_at_one_point_of_their_range_and_the_last_set_point_holds() {
+    let Some(mut case) = published("pglib_opf_case14_ieee") else { return };
+    let unit = case.generators[1].clone();
+    let second = gridflow_numerics::case::CaseGenerator { q_min: -0.1, q_max: 0.9, v_setpoint: 1.02, ..unit.clone() };
+    case.generators.push(second.clone());
+    let flow = solved(&case, &Options::default());
+    assert!(unit.v_setpoint != 1.02 && (flow.v[unit.bus] - 1.02).abs() < 1e-12, "{}", flow.v[unit.bus]);
+    let q = [flow.generator_q[1], flow.generator_q[5]];
+    let point = |q: f64, unit: &gridflow_numerics::case::CaseGenerator| (q - unit.q_min) / (unit.q_max - unit.q_min);
+    assert!((point(q[0], &unit) - point(q[1], &second)).abs() < 1e-9, "{q:?}");
+    let drawn: f64 = case.loads.iter().filter(|load| load.bus == unit.bus).map(|load| load.q).sum();
+    assert!((q[0] + q[1] - drawn - flow.q[unit.bus]).abs() < 1e-7);
+    // Whichever way round a branch is written, its greater side counts.
+    let loads = |case: &Case| {
+        let flow = solved(case, &Options::default());
+        Vec::from_iter(flow.flows.iter().map(gridflow_numerics::power_flow::violations::apparent_power))
+    };
+    let mut turned = case.clone();
+    for branch in turned.branches.iter_mut().filter(|branch| branch.tap == 1.0 && branch.shift == 0.0) {
+        (branch.from, branch.to) = (branch.to, branch.from);
+    }
+    assert!(distance(&loads(&case), &loads(&turned)) < 1e-7);
+}
