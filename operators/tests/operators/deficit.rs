@@ -8,7 +8,7 @@ use gridflow_inputs::ids::{BusId, FeederId, GeneratorId, IslandId, LoadId, Senso
 use gridflow_inputs::input::{Quantity, Sensor, StorageTelemetry};
 use gridflow_inputs::network::{EquipmentKind, Generator, Load, Side};
 use gridflow_inputs::units::{MicroRadians, MicroVolts, MilliCelsius, MilliVars, MilliWattHours, MilliWatts, PartsPerMillion};
-use gridflow_operators::decision::{BusState, Deficit, Estimate, Topology};
+use gridflow_operators::decision::{BusAssignment, BusState, Deficit, Estimate, Topology};
 use gridflow_operators::deficit::{Before, DeficitInput, DeficitOutput, Deficits};
 use gridflow_operators::sealed::Logic;
 use gridflow_operators::state::State;
@@ -295,4 +295,70 @@ fn an_island_without_a_source_has_its_lost_load_and_nothing_is_decided_about_it(
     let joins = [belongs(LOAD, 3, Some(3), false, -1), belongs(LOAD, 3, Some(1), true, 1), DeficitInput::Changed(IslandId(1))];
     told.epoch(9, joins.into());
     assert_eq!(told.rows(), [(1, 9, true, 20, 35, 35, 15_700, 40)]);
+}
+
+/// Loads at buses 2 and 4 and a unit at bus 1, estimated; what it remembers when the island changes `seconds` after the start.
+fn known_at(seconds: i64, with: impl Fn(&mut Estimate), more: Vec<DeficitInput>, later: Vec<DeficitInput>) -> Arc<Before> {
+    let mut told = Told::default();
+    let mut rows = vec![DeficitInput::Element((EquipmentKind::Generator, 1), Input::from(units()[0].clone()))];
+    rows.extend(
+        [1, 3].map(|place: usize| loads()[place].clone()).map(|row| DeficitInput::Element((EquipmentKind::Load, row.id.0), row.into())),
+    );
+    rows.extend(
+        [(EquipmentKind::Generator, 1), (EquipmentKind::Load, 2), (EquipmentKind::Load, 4)]
+            .map(|(kind, id)| belongs(kind, id, Some(1), true, 1)),
+    );
+    rows.push(DeficitInput::Changed(IslandId(1)));
+    rows.extend(more);
+    told.epoch(0, rows);
+    let DeficitInput::Estimate(row, _) = estimate(START + 5_000) else { unreachable!("it is an estimate") };
+    let mut row = Estimate::clone(&row);
+    with(&mut row);
+    told.epoch(6, vec![DeficitInput::Estimate(Arc::new(row), 1)]);
+    told.epoch(seconds, vec![DeficitInput::Changed(IslandId(1))]);
+    // And once more, when nothing is estimated any more.
+    told.epoch(seconds + 100, later.into_iter().chain([DeficitInput::Changed(IslandId(1))]).collect());
+    told.before.keys().next().map(|(_, before)| Arc::clone(before)).expect("it is told")
+}
+
+#[test]
+fn losses_are_those_of_a_whole_estimate_within_reason_and_are_remembered_with_what_was_known() {
+    let losses = |with: &dyn Fn(&mut Estimate)| {
+        // All is metered by then, so that nothing but its losses is known from before.
+        let at = START + 109_000;
+        let (load, unit) = (EquipmentKind::Load, EquipmentKind::Generator);
+        let mut later: Vec<_> = [22, 24].map(|id| reading(id, Quantity::ActiveLoad, load, at, 14)).into();
+        later.extend([32, 34].map(|id| reading(id, Quantity::ReactiveLoad, load, at, 3)));
+        later.push(reading(41, Quantity::ActiveGeneration, unit, at, 30));
+        let before = known_at(10, with, Vec::new(), later);
+        assert_eq!((before.estimated, before.loads.len(), before.at_ms), (true, 2, START + 110_000));
+        before.losses
+    };
+    // 28 MW drawn; 1 MW and then 12 MW more flow in than out.
+    assert_eq!(losses(&|_| ()), PartsPerMillion(1_000_000 / 28));
+    assert_eq!(losses(&|row| row.buses[0].p.0 += 11 * MW), PartsPerMillion(200_000), "more than grids lose");
+    assert_eq!(losses(&|row| row.buses[0].p.0 -= 11 * MW), PartsPerMillion(0));
+    assert_eq!(losses(&|row| row.resting = vec![BusId(9)]), PartsPerMillion(20_000), "some of it rests on usual injections");
+    // From before the island was as it is.
+    let stale = known_at(10, |row| row.tick_ms = START - 1, Vec::new(), Vec::new());
+    assert!(!stale.estimated && stale.loads.is_empty(), "{stale:?}");
+}
+
+#[test]
+fn a_load_at_a_node_of_another_bus_draws_what_flows_into_that_bus() {
+    let node = BusAssignment { node: BusId(4), bus: BusId(2) };
+    let before = known_at(10, |_| (), vec![DeficitInput::Node(node, 1)], Vec::new());
+    // 14 MW flow out of bus 2, half of it by the load of node 4.
+    assert_eq!(before.loads.iter().map(|load| (load.load.0, load.p.0 / MW)).collect::<Vec<_>>(), [(2, 7), (4, 7)]);
+}
+
+#[test]
+fn what_weather_bounds_is_no_reserve() {
+    let mut told = Told::default();
+    let rows = units().into_iter().map(|row| Generator { variable: row.id.0 == 1, p_max: MilliWatts(60 * MW), ..row });
+    let mut rows: Vec<_> = rows.map(|row| DeficitInput::Element((EquipmentKind::Generator, row.id.0), row.into())).collect();
+    rows.extend([1, 3].map(|id| belongs(EquipmentKind::Generator, id, Some(1), true, 1)));
+    rows.push(DeficitInput::Changed(IslandId(1)));
+    told.epoch(0, rows);
+    assert_eq!(told.rows(), [(1, 0, true, 40, 0, 0, -40_000, 40)]);
 }

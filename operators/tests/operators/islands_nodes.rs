@@ -2,16 +2,16 @@
 
 use gridflow_inputs::ids::{BusId, ShuntId};
 use gridflow_inputs::input::{Quality, StepPosition};
-use gridflow_inputs::network::{BusKind, EquipmentKind, ShuntBank, Transformer};
+use gridflow_inputs::network::{BusKind, EquipmentKind, ShuntBank, Side, Switch, Transformer};
 use gridflow_inputs::row::Real;
 use gridflow_inputs::{Epoch, Input};
 use gridflow_operators::decision::{BusAssignment, Output, Reason};
-use gridflow_operators::islands::{IslandOutput, Islands};
+use gridflow_operators::islands::{IdleState, IslandOutput, Islands};
 use gridflow_operators::sealed::Logic;
 use gridflow_operators::state::State as _;
 
 use crate::harness::State;
-use crate::islands_network::{at, branch, bus, load, node_switch, shunt, status, transformer, unit};
+use crate::islands_network::{at, branch, bus, load, node_switch, shunt, status, switch, transformer, unit};
 
 fn told(islands: &mut Islands, epoch: Epoch, rows: Vec<Input>) -> Vec<IslandOutput> {
     let mut out = Vec::new();
@@ -175,4 +175,29 @@ fn rows_of_tap_changers_and_banks_are_told_with_the_step_reported_last() {
     let Input::Transformer(row) = transformer(1, 1, 5_000) else { unreachable!() };
     let other = Transformer { tap_min: real(0.95), tap_max: real(1.05), tap_step: real(0.0125), ..row };
     assert_eq!(positions(&told(&mut islands, 5_000, vec![other.into()])), [1.0]);
+}
+
+#[test]
+fn a_branch_is_open_at_both_ends_when_a_switch_is_at_each_whatever_the_others_do() {
+    let mut islands = Islands::default();
+    let mut rows = substation();
+    for (id, side) in [(11, Side::From), (12, Side::From), (13, Side::To), (14, Side::None)] {
+        let Input::Switch(row) = switch(id, EquipmentKind::Branch, 1, true, 0) else { unreachable!("it is a switch") };
+        rows.push(Switch { side, ..row }.into());
+    }
+    told(&mut islands, 0, rows);
+    let mut state = None;
+    let moves = [(11, false), (14, false), (13, false), (12, false), (11, true), (12, true), (13, true), (14, true)];
+    let seen = moves.into_iter().zip(1..).map(|((id, closed), second)| {
+        for row in told(&mut islands, second * 1_000, vec![status(id, second as i64 * 1_000, closed).into()]) {
+            match row {
+                IslandOutput::Idle((EquipmentKind::Branch, 1), idle, 1) => state = Some((idle.state, idle.since_ms)),
+                IslandOutput::Idle((EquipmentKind::Branch, 1), ..) => state = None,
+                _ => {}
+            }
+        }
+        state
+    });
+    let (out, both) = (Some((IdleState::Out, 1_000)), Some((IdleState::OpenAtBothEnds, 1_000)));
+    assert_eq!(seen.collect::<Vec<_>>(), [out, out, both, both, both, out, out, None]);
 }
