@@ -4,14 +4,36 @@
 //! together (`src/failpoint.rs`). Judge: the output directory of a replay of the same log, byte by byte.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use gridflow_operators::decision::Stream;
 
 use crate::nodes::{COUPLER, apart, moved};
 use crate::support::{assert_same_bytes, changelog, epochs, files, free_hosts, record_demo, replay_into, scratch, workers, write_log};
+
+/// A log and what one worker makes of it.
+struct Reference {
+    _dir: tempfile::TempDir,
+    log: PathBuf,
+    straight: PathBuf,
+    digest: String,
+}
+
+/// Of 4, 8 or 16 minutes; recorded and replayed once: the tests only read it.
+fn reference(minutes: u32) -> &'static Reference {
+    static REFERENCES: [OnceLock<Reference>; 3] = [const { OnceLock::new() }; 3];
+    let place = [4, 8, 16].iter().position(|known| *known == minutes).expect("one of these");
+    REFERENCES[place].get_or_init(|| {
+        let dir = scratch();
+        let (log, straight) = (dir.path().join("log"), dir.path().join("straight"));
+        record_demo(&log, minutes, 7);
+        let digest = replay_into(&log, &straight, workers(1)).summary.digest;
+        Reference { _dir: dir, log, straight, digest }
+    })
+}
 
 /// A run of `log` with the state in `state`, up to the end of the log.
 fn command(log: &Path, state: &Path, more: &[&str]) -> Command {
@@ -52,9 +74,7 @@ fn stderr(child: &mut Child) -> String {
 /// are compared and a new state is begun.
 fn kill_at_random(kills: usize, seed: u64) {
     let dir = scratch();
-    let (log, straight) = (dir.path().join("log"), dir.path().join("straight"));
-    record_demo(&log, 16, 7);
-    let digest = replay_into(&log, &straight, workers(1)).summary.digest;
+    let Reference { log, straight, digest, .. } = reference(16);
     let mut random = seed;
     let mut next = |below: u64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -68,7 +88,7 @@ fn kill_at_random(kills: usize, seed: u64) {
         loop {
             let workers = (1 + next(3)).to_string();
             let every = (20 + next(200)).to_string();
-            let mut child = command(&log, &state, &["--until-end", "--workers", &workers, "--checkpoint-every", &every])
+            let mut child = command(log, &state, &["--until-end", "--workers", &workers, "--checkpoint-every", &every])
                 .spawn()
                 .expect("the binary is built");
             if killed < kills && !ends_within(&mut child, Duration::from_millis(5 + next(patience))) {
@@ -85,7 +105,7 @@ fn kill_at_random(kills: usize, seed: u64) {
             assert_eq!(summary["digest"], digest.as_str(), "after {killed} kills");
             break;
         }
-        assert_same_bytes(&straight, &state.join("out"), &format!("after {killed} kills"));
+        assert_same_bytes(straight, &state.join("out"), &format!("after {killed} kills"));
         std::fs::remove_dir_all(&state).expect("it is ours");
     }
 }
@@ -105,9 +125,7 @@ fn a_run_killed_two_hundred_times_goes_on_as_if_it_had_never_stopped() {
 #[test]
 fn a_run_that_dies_between_two_steps_goes_on_as_if_it_had_not() {
     let dir = scratch();
-    let (log, straight) = (dir.path().join("log"), dir.path().join("straight"));
-    record_demo(&log, 8, 7);
-    let digest = replay_into(&log, &straight, workers(1)).summary.digest;
+    let Reference { log, straight, digest, .. } = reference(8);
     for (place, counts) in [
         ("output-torn", [1, 700]),
         ("output-appended", [300, 1_200]),
@@ -119,13 +137,13 @@ fn a_run_that_dies_between_two_steps_goes_on_as_if_it_had_not() {
         for count in counts {
             let fail_at = format!("{place}:{count}");
             let more = ["--until-end", "--workers", "2", "--checkpoint-every", "100", "--fail-at", &fail_at];
-            let output = command(&log, &state, &more).output().expect("the binary is built");
+            let output = command(log, &state, &more).output().expect("the binary is built");
             // A second death may lie behind what is left of the log.
             assert!(count != counts[0] || !output.status.success(), "nothing was passed at {fail_at}");
         }
-        let summary = finish(&log, &state, &["--until-end", "--workers", "1"]);
+        let summary = finish(log, &state, &["--until-end", "--workers", "1"]);
         assert_eq!(summary["digest"], digest.as_str(), "{place}");
-        assert_same_bytes(&straight, &state.join("out"), place);
+        assert_same_bytes(straight, &state.join("out"), place);
         assert!(!summary["resumed_from"].is_null() || place == "output-torn", "{place}: it began anew");
     }
 }
@@ -133,22 +151,20 @@ fn a_run_that_dies_between_two_steps_goes_on_as_if_it_had_not() {
 #[test]
 fn zeros_that_a_power_cut_left_behind_the_last_checkpoint_are_made_again() {
     let dir = scratch();
-    let (log, straight) = (dir.path().join("log"), dir.path().join("straight"));
-    record_demo(&log, 8, 7);
-    replay_into(&log, &straight, workers(1));
+    let Reference { log, straight, .. } = reference(8);
     for (every, lost) in [("100", 200), ("10000", 5_000)] {
         let state = dir.path().join(format!("{every}-{lost}"));
         let more = ["--until-end", "--workers", "1", "--checkpoint-every", every, "--fail-at", "output-appended:700"];
-        assert!(!command(&log, &state, &more).output().expect("the binary is built").status.success());
+        assert!(!command(log, &state, &more).output().expect("the binary is built").status.success());
         let window = state.join("out").join("window");
         let segment = files(&window).into_keys().find(|path| path.extension().is_some_and(|kind| kind == "gfl")).expect("it was begun");
         let mut bytes = std::fs::read(window.join(&segment)).expect("it can be read");
         let from = bytes.len() - lost;
         bytes[from..].fill(0);
         std::fs::write(window.join(&segment), &bytes).expect("it can be written");
-        let summary = finish(&log, &state, &["--until-end", "--workers", "1"]);
+        let summary = finish(log, &state, &["--until-end", "--workers", "1"]);
         assert_eq!(summary["resumed_from"].is_null(), every == "10000");
-        assert_same_bytes(&straight, &state.join("out"), &format!("{lost} bytes lost"));
+        assert_same_bytes(straight, &state.join("out"), &format!("{lost} bytes lost"));
     }
 }
 
@@ -156,9 +172,8 @@ fn zeros_that_a_power_cut_left_behind_the_last_checkpoint_are_made_again() {
 fn a_log_that_grew_is_gone_on_with_by_any_number_of_workers() {
     let dir = scratch();
     let (whole, log) = (dir.path().join("whole"), dir.path().join("log"));
-    record_demo(&whole, 16, 5);
+    record_demo(&whole, 12, 5);
     let all = epochs(&whole);
-    replay_into(&whole, &dir.path().join("straight"), workers(1));
     let state = dir.path().join("state");
     // A dispatch is pending at some of these ends: 30 s before it takes effect.
     for (cut, workers) in [(120, "1"), (310, "3"), (320, "2"), (605, "4"), (606, "1"), (all.len(), "2")] {
@@ -175,10 +190,8 @@ fn a_log_that_grew_is_gone_on_with_by_any_number_of_workers() {
 #[test]
 fn a_damaged_checkpoint_is_passed_over_and_named() {
     let dir = scratch();
-    let (log, state, straight) = (dir.path().join("log"), dir.path().join("state"), dir.path().join("straight"));
-    record_demo(&log, 4, 5);
-    replay_into(&log, &straight, workers(1));
-    finish(&log, &state, &["--until-end", "--checkpoint-every", "100"]);
+    let (Reference { log, straight, .. }, state) = (reference(4), dir.path().join("state"));
+    finish(log, &state, &["--until-end", "--checkpoint-every", "100"]);
     let mut checkpoints: Vec<_> = files(&state.join("checkpoints")).into_keys().collect();
     checkpoints.sort();
     let newest = state.join("checkpoints").join(checkpoints.last().expect("there are checkpoints"));
@@ -186,15 +199,15 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&newest, bytes).expect("it can be changed");
-    let summary = finish(&log, &state, &["--until-end"]);
+    let summary = finish(log, &state, &["--until-end"]);
     assert_eq!(summary["unusable_checkpoints"].as_array().map(Vec::len), Some(1), "{summary}");
     assert!(!summary["resumed_from"].is_null(), "the one before it serves");
-    assert_same_bytes(&straight, &state.join("out"), "from the checkpoint before");
+    assert_same_bytes(straight, &state.join("out"), "from the checkpoint before");
     // With none left, everything is made again and compared with what is there.
     std::fs::remove_dir_all(state.join("checkpoints")).expect("they can be removed");
-    let summary = finish(&log, &state, &["--until-end"]);
+    let summary = finish(log, &state, &["--until-end"]);
     assert!(summary["resumed_from"].is_null());
-    assert_same_bytes(&straight, &state.join("out"), "from the beginning");
+    assert_same_bytes(straight, &state.join("out"), "from the beginning");
 }
 
 #[test]
@@ -252,30 +265,26 @@ fn a_state_of_another_log_is_refused() {
 #[test]
 fn ctrl_c_to_one_of_several_processes_stops_all_and_they_go_on_together() {
     let dir = scratch();
-    let (log, state, straight) = (dir.path().join("log"), dir.path().join("state"), dir.path().join("straight"));
-    record_demo(&log, 4, 7);
-    replay_into(&log, &straight, workers(1));
-    let mut children = cluster(&log, &state, 2, &["--checkpoint-every", "60"]);
+    let (Reference { log, straight, .. }, state) = (reference(4), dir.path().join("state"));
+    let mut children = cluster(log, &state, 2, &["--checkpoint-every", "60"]);
     std::thread::sleep(Duration::from_millis(1_500));
     assert!(Command::new("kill").args(["-INT", &children[1].id().to_string()]).status().is_ok_and(|status| status.success()));
     for child in &mut children {
         assert!(ends_within(child, Duration::from_secs(20)), "they wait for each other");
     }
     assert_eq!(children[1].wait().expect("it was started").code(), Some(gridflow::EXIT_INTERRUPTED));
-    for child in cluster(&log, &state, 2, &["--until-end"]) {
+    for child in cluster(log, &state, 2, &["--until-end"]) {
         let output = child.wait_with_output().expect("it was started");
         assert!(output.status.success(), "{}", text(&output));
     }
-    assert_same_bytes(&straight, &state.join("out"), "2 processes, one stopped");
+    assert_same_bytes(straight, &state.join("out"), "2 processes, one stopped");
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_stops_the_run_with_the_last_good_epoch_and_it_goes_on_when_there_is_room() {
     let dir = scratch();
-    let (log, straight, disk) = (dir.path().join("log"), dir.path().join("straight"), dir.path().join("disk"));
-    record_demo(&log, 8, 5);
-    replay_into(&log, &straight, workers(1));
+    let (Reference { log, straight, .. }, disk) = (reference(8), dir.path().join("disk"));
     std::fs::create_dir(&disk).expect("scratch can be written");
     let mount = |size: &str, more: &[&str]| {
         let size = format!("size={size}{}", if more.is_empty() { "" } else { ",remount" });
@@ -286,15 +295,15 @@ fn a_full_disk_stops_the_run_with_the_last_good_epoch_and_it_goes_on_when_there_
         return;
     }
     let state = disk.join("state");
-    let output = command(&log, &state, &["--until-end", "--checkpoint-every", "100"]).output().expect("the binary is built");
+    let output = command(log, &state, &["--until-end", "--checkpoint-every", "100"]).output().expect("the binary is built");
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     let larger = mount("64m", &["remount"]);
     let result = std::panic::catch_unwind(|| {
         assert_eq!(output.status.code(), Some(gridflow::EXIT_INTERNAL), "{message}");
         assert!(message.contains("No space left") || message.contains("os error 28"), "{message}");
         assert!(larger, "the file system can be given room");
-        finish(&log, &state, &["--until-end"]);
-        assert_same_bytes(&straight, &state.join("out"), "after there was room again");
+        finish(log, &state, &["--until-end"]);
+        assert_same_bytes(straight, &state.join("out"), "after there was room again");
     });
     assert!(Command::new("umount").arg(&disk).status().is_ok_and(|status| status.success()));
     result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -318,12 +327,10 @@ fn cluster(log: &Path, state: &Path, processes: usize, more: &[&str]) -> Vec<Chi
 #[test]
 fn a_lost_process_stops_all_and_a_restart_goes_on_with_any_number_of_processes() {
     let dir = scratch();
-    let (log, state, straight) = (dir.path().join("log"), dir.path().join("state"), dir.path().join("straight"));
-    record_demo(&log, 16, 7);
-    replay_into(&log, &straight, workers(1));
+    let (Reference { log, straight, .. }, state) = (reference(16), dir.path().join("state"));
     for (processes, victim) in [(2, 1), (4, 2), (2, 0)] {
         // They follow the log, so that none ends before one is lost.
-        let mut children = cluster(&log, &state, processes, &["--checkpoint-every", "60"]);
+        let mut children = cluster(log, &state, processes, &["--checkpoint-every", "60"]);
         std::thread::sleep(Duration::from_millis(1_500));
         children[victim].kill().expect("it runs");
         for (process, child) in children.iter_mut().enumerate() {
@@ -334,11 +341,11 @@ fn a_lost_process_stops_all_and_a_restart_goes_on_with_any_number_of_processes()
             }
         }
     }
-    for (process, child) in cluster(&log, &state, 2, &["--until-end"]).into_iter().enumerate() {
+    for (process, child) in cluster(log, &state, 2, &["--until-end"]).into_iter().enumerate() {
         let output = child.wait_with_output().expect("it was started");
         assert!(output.status.success(), "process {process}: {}", text(&output));
     }
-    assert_same_bytes(&straight, &state.join("out"), "2, 4 and 2 processes, each time with one lost");
+    assert_same_bytes(straight, &state.join("out"), "2, 4 and 2 processes, each time with one lost");
 }
 
 #[test]

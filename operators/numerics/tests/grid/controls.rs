@@ -274,3 +274,36 @@ fn a_static_var_compensator_at_its_limit_is_a_shunt() {
     assert!(distance(&judge.v, &found.flow.v) < 1e-7 && distance(&judge.va, &found.flow.va) < 1e-7);
     assert!((found.flow.generator_q[2] - case.generators[2].q_max * found.flow.v[bus] * found.flow.v[bus]).abs() < 1e-7);
 }
+
+#[test]
+fn a_limited_bus_stays_within_the_hysteresis_and_returns_no_oftener_than_it_may() {
+    let Some(mut case) = published("pglib_opf_case14_ieee") else { return };
+    let (bus, set_point) = (case.generators[2].bus, case.generators[2].v_setpoint);
+    (case.generators[2].q_min, case.generators[2].q_max) = (-0.4, plain(&case).generator_q[2] - 0.02);
+    let controls = Controls { reactive_limits: true, hysteresis: 0.1, ..Controls::default() };
+    let found = solved(&case, &controls);
+    let limited = found.limited.iter().find(|limited| limited.bus == bus).expect("it gives what it can");
+    assert!(limited.bound == Bound::Max && !limited.switched_too_often);
+    let v = found.flow.v[bus];
+    assert!(v < set_point && v > set_point - controls.hysteresis, "{v}");
+    // A bus that may return before its voltage says so does, as often as it may.
+    let rounds = [0, 1, 3].map(|max_switches| {
+        let found = solved(&case, &Controls { hysteresis: -0.1, max_switches, ..controls.clone() });
+        assert!(found.limited.iter().any(|limited| limited.bus == bus && limited.switched_too_often));
+        found.rounds
+    });
+    assert_eq!(rounds, [found.rounds, found.rounds + 2, found.rounds + 6]);
+}
+
+#[test]
+fn a_static_var_compensator_at_its_least_is_a_shunt_too() {
+    let Some(mut case) = published("pglib_opf_case14_ieee") else { return };
+    let (free, unit) = (plain(&case).generator_q[2], &mut case.generators[2]);
+    (unit.static_var, unit.q_min, unit.q_max) = (true, free + 0.1, free + 1.0);
+    let (bus, set_point, least) = (unit.bus, unit.v_setpoint, unit.q_min);
+    let found = solved(&case, &Controls { reactive_limits: true, ..Controls::default() });
+    let limited = found.limited.iter().find(|limited| limited.bus == bus).map(|limited| limited.bound);
+    assert_eq!(limited, Some(Bound::Min));
+    let v = found.flow.v[bus];
+    assert!(v > set_point + 5e-4 && (found.flow.generator_q[2] - least * v * v).abs() < 1e-7, "{v}");
+}

@@ -126,3 +126,25 @@ fn an_outage_that_takes_more_away_is_solved_again_though_no_flow_moved() {
     let touched = update(&case, 5);
     assert!(!touched.is_empty() && touched.iter().all(|place| matches!(list[*place], Element::Generator(_))), "{touched:?}");
 }
+
+#[test]
+fn what_was_known_of_another_network_is_forgotten() {
+    let Some(before) = published("pglib_opf_case118_ieee") else { return };
+    let mut case = before.clone();
+    // As many outages, and other ways round.
+    case.branches.iter_mut().step_by(2).for_each(|branch| branch.x *= 3.0);
+    let mut moved = case.clone();
+    moved.loads[20].p += 0.3;
+    let (list, moment) = (outages(&case), |now_ms| Moment { now_ms, with_losses: 1.0 });
+    let prepared = |case| Analysis::new(case, Options::default()).expect("it has a flow");
+    let mut fresh = Ranking::default();
+    fresh.refresh(&prepared(&case), &list, false, moment(2), &solve);
+    let mut known = Ranking::default();
+    known.refresh(&prepared(&before), &list, false, moment(0), &solve);
+    known.update(&prepared(&before), &list, moment(1), &solve);
+    known.refresh(&prepared(&case), &list, false, moment(2), &solve);
+    assert_eq!(known, fresh);
+    let touched = fresh.update(&prepared(&moved), &list, moment(3), &solve);
+    assert!(!touched.is_empty() && touched.len() < list.len(), "{} of {}", touched.len(), list.len());
+    assert_eq!((known.update(&prepared(&moved), &list, moment(3), &solve), known), (touched, fresh));
+}
