@@ -147,8 +147,7 @@ impl Drop for EndsAll {
     fn drop(&mut self) {
         if self.0 && std::thread::panicking() {
             // Past the capture of a test's output, which is lost with it.
-            let test = std::thread::current();
-            let _ = writeln!(std::io::stderr(), "a worker panicked ({test:?}); --nocapture shows why");
+            let _ = writeln!(std::io::stderr(), "a worker panicked: --nocapture shows in which test, and why");
             std::process::exit(101);
         }
     }
