@@ -14,6 +14,7 @@ use gridflow_inputs::{Epoch, Input};
 use gridflow_operators::telemetry::LATENESS_MS;
 use serde::Serialize;
 
+use crate::contingencies::{ListError, read_elements};
 use crate::sequencer::{Cadence, Sequencer};
 
 /// Length of an epoch, milliseconds.
@@ -26,6 +27,8 @@ const NAMED: usize = 20;
 pub struct ImportConfig {
     /// Directory of a historian's exports.
     pub readings: Option<PathBuf>,
+    /// List of outages of several elements.
+    pub contingencies: Option<PathBuf>,
     /// Directory of the log to be created.
     pub out: PathBuf,
 }
@@ -49,6 +52,9 @@ pub enum ImportError {
     /// The log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The list of outages.
+    #[error(transparent)]
+    Contingencies(#[from] ListError),
     /// The exports cannot be opened.
     #[error(transparent)]
     Readings(#[from] BadLine),
@@ -65,9 +71,10 @@ fn event_ms(row: &Input) -> Option<i64> {
 /// Records a network, and the readings behind it, into a new log.
 ///
 /// # Errors
-/// When the exports cannot be opened, the directory holds a log, or the disk refuses.
+/// When the exports cannot be opened, the list names what is not there, the directory holds a log, or the disk refuses.
 pub fn import(file: NetworkFile, config: &ImportConfig) -> Result<Imported, ImportError> {
     let mut imported = Imported::default();
+    let named = config.contingencies.as_deref().map(|list| read_elements(list, &file.network)).transpose()?;
     let source = config.readings.as_deref().map(|dir| Source::open(&Config::directory(dir))).transpose()?;
     let mut writer = LogWriter::create(&config.out, Header::input(&file.name), Options { sync: Sync::OnClose, ..Options::default() })?;
     let region = Region {
@@ -82,6 +89,7 @@ pub fn import(file: NetworkFile, config: &ImportConfig) -> Result<Imported, Impo
     };
     let mut pending: Vec<Input> = vec![region.into()];
     pending.extend(file.network.into_rows());
+    pending.extend(named.into_iter().flatten());
     let mut sequencer = Sequencer::new(EPOCH_MS, Cadence::default(), None);
     let mut present: Epoch = 0;
     let mut started = false;

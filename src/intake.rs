@@ -54,7 +54,9 @@ impl Queues {
                 true
             }
             Input::Region(_) | Input::Bus(_) | Input::Branch(_) | Input::Transformer(_) | Input::Switch(_) | Input::Generator(_) => true,
-            Input::NodeSwitch(_) | Input::StaticVar(_) | Input::ShuntBank(_) | Input::OutageRequest(_) => true,
+            Input::NodeSwitch(_) | Input::StaticVar(_) | Input::ShuntBank(_) | Input::OutageRequest(_) | Input::ContingencyElement(_) => {
+                true
+            }
             Input::Load(_) | Input::Shunt(_) | Input::Storage(_) | Input::DcLine(_) | Input::FeederAssignment(_) => true,
             _ => false,
         }

@@ -4,6 +4,7 @@
 use gridflow_inputs::ids::IslandId;
 use gridflow_inputs::input::{Quantity, Region, Timer};
 use gridflow_operators::constraints::solve_constraints;
+use gridflow_operators::contingency::named::{self, NamedOutput, named};
 use gridflow_operators::contingency::solve_contingencies;
 use gridflow_operators::contingency::watch::{self, WatchInput};
 use gridflow_operators::decision::Output;
@@ -15,7 +16,7 @@ use gridflow_operators::sealed::{Changes, Feed, Rows};
 use gridflow_operators::solver::{SolverInput, solver};
 use gridflow_operators::state::Registry;
 use timely::dataflow::operators::Concat;
-use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::vec::{Broadcast, Filter, Map};
 
 use crate::observe::{Observed, on_timer, shared_region};
 use crate::region::Pools;
@@ -32,7 +33,7 @@ pub struct Secured<'scope> {
     pub deficits: Rows<'scope, (Output, i64)>,
     /// What was known of each island just before it changed, for decisions.
     pub before: Changes<'scope, (IslandId, GridRow)>,
-    /// Requests of outages that are refused.
+    /// Requests of outages and elements of contingencies that are refused.
     pub refused: Rows<'scope, (Output, i64)>,
     /// Of contingency analysis.
     pub outcomes: Changes<'scope, Output>,
@@ -86,9 +87,26 @@ pub fn build<'scope>(
     let judged = solver(planned, "Maintenance", registry, 0, pools.security.clone(), solve_maintenance());
 
     let problem = |grid: Changes<'scope, _>| solver_rows(grid.concat(observed.states.clone())).concat(shared_region(region.clone()));
-    let analysed = problem(at_equipment.concat(before.clone()));
+    let worker = feed.scope().index() as u64;
+    let listed = named(observed.drawn.clone().flat_map(named::of_topology).concat(feed.clone().flat_map(named::of_feed)), registry);
+    let refused = refused.concat(listed.clone().flat_map(|told| match told {
+        NamedOutput::Rejected(row) => Some((row, 1)),
+        _ => None,
+    }));
+    let listed = listed.filter(|told| !matches!(told, NamedOutput::Rejected(_))).broadcast();
+    let elements = listed.clone().flat_map(move |told| match told {
+        NamedOutput::Element(id, place, change) => Some(SolverInput::Shared { worker, row: GridRow::Contingency(id, place), change }),
+        _ => None,
+    });
+    let relisted = listed.flat_map(move |told| match told {
+        NamedOutput::Changed => Some(WatchInput::Named(worker)),
+        _ => None,
+    });
+
+    let analysed = problem(at_equipment.concat(before.clone())).concat(elements);
     let watched = at_units.clone().concat(observed.states.clone()).inner.flat_map(|(row, _, change)| watch::of_island(row, change));
-    let watched = watched.concat(observed.changed.clone().map(WatchInput::Changed)).concat(feed.clone().flat_map(watch::of_feed));
+    let watched =
+        watched.concat(observed.changed.clone().map(WatchInput::Changed)).concat(feed.clone().flat_map(watch::of_feed)).concat(relisted);
     let analysed = analysed.concat(watch::watch(watched, registry).map(SolverInput::from));
     let analysed = solver(analysed, "Contingencies", registry, 0, pools.security.clone(), solve_contingencies(pools.blocks.clone()));
     let constraints = solver(problem(equipment).concat(triggers), "Constraints", registry, 0, pools.stability.clone(), solve_constraints());

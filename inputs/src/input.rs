@@ -472,6 +472,21 @@ crate::record! {
         withdrawn: bool,
     }
 
+    /// A branch or unit is an element of a contingency: what fails together with the others of that number, as contingency analysis is
+    /// to suppose. Of a contingency and a piece of equipment the newest row by event time holds.
+    pub struct ContingencyElement {
+        /// Number of the contingency.
+        id: u64,
+        /// When it was named, UTC milliseconds.
+        event_ms: i64,
+        /// `Branch` or `Generator`.
+        equipment: EquipmentKind,
+        /// Number of that equipment.
+        equipment_id: u32,
+        /// Whether it is no longer one.
+        withdrawn: bool,
+    }
+
     /// An answer of a virtual end node.
     pub struct VenReply {
         /// Which event.
@@ -611,13 +626,14 @@ macro_rules! inputs {
 
 impl Kind {
     /// The newest generation of kinds. A log holds kinds of the generation it was begun in, and older ones.
-    pub const GENERATION: u8 = 2;
+    pub const GENERATION: u8 = 3;
 
     /// The generation in which the kind came.
     #[must_use]
     pub fn since(self) -> u8 {
         match self {
             Self::NodeSwitch | Self::ShuntBank | Self::StaticVar | Self::StepPosition | Self::OutageRequest => 2,
+            Self::ContingencyElement => 3,
             _ => 1,
         }
     }
@@ -658,6 +674,7 @@ inputs! {
     42 => ModelParameter,
     43 => OperatorCommand,
     44 => OutageRequest,
+    45 => ContingencyElement,
     50 => EngineFact,
     51 => Tick,
 }

@@ -130,6 +130,18 @@ code! {
         Ac = 2,
     }
 
+    /// For how long branches may carry what they carry: the longest rating that none of them exceeds.
+    pub enum RatingDuration {
+        /// Without end: the normal rating.
+        Normal = 1,
+        /// Hours: the long-term emergency rating.
+        LongTerm = 2,
+        /// Minutes: the short-term emergency rating.
+        ShortTerm = 3,
+        /// Not at all: a branch is above its short-term emergency rating, or above the only one it has.
+        Exceeded = 4,
+    }
+
     /// What readings say that switches deny: a value beyond three standard deviations of its sensor.
     pub enum StatusErrorKind {
         /// Flow on a branch that is out of service or open.
@@ -563,8 +575,9 @@ record! {
         duplicate: i64,
     }
 
-    /// Stream `contingency`: an outage of one branch or unit that overloads a branch, cuts load off or has no solution; of
-    /// each island the worst by DC, with what AC says of them, as of when they were solved.
+    /// Stream `contingency`: an outage that overloads a branch, cuts load off, makes a voltage leave its band or has no solution; of
+    /// each island the worst of one branch or unit and the worst that operators named, by DC, with what AC says of them, as of when
+    /// they were solved.
     pub struct Contingency {
         /// The island.
         island: IslandId,
@@ -572,6 +585,10 @@ record! {
         equipment: EquipmentKind,
         /// Its number.
         id: u32,
+        /// Number of the contingency, where it is one that operators named.
+        number: Option<u64>,
+        /// What fails with it: of a named contingency what else of it is in the island, by kind and number.
+        with: Vec<(EquipmentKind, u32)>,
         /// Epoch it was solved at.
         solved_ms: i64,
         /// How.
@@ -582,6 +599,8 @@ record! {
         worst_branch: Option<BranchId>,
         /// Its loading as a share of its normal rating.
         loading: PartsPerMillion,
+        /// For how long all branches may carry what they then carry; `Exceeded` without a solution.
+        duration: RatingDuration,
         /// Load that it cuts off.
         lost_load: MilliWatts,
         /// The bus whose voltage is furthest outside of its band and was within it before; none by DC.

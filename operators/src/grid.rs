@@ -49,6 +49,8 @@ pub enum GridRow {
     Before(Arc<Before>),
     /// Equipment of the island is to go out.
     Outage(Arc<OutageRequest>),
+    /// An element of a contingency that operators named, with its number; shared by all islands.
+    Contingency(u64, Place),
 }
 
 impl Slotted for GridRow {
@@ -66,6 +68,7 @@ impl Slotted for GridRow {
             Self::Forecast(row) => (8, u64::from(row.zone.0) << 24 | (row.valid_at_ms / 900_000) as u64 & 0xff_ffff),
             Self::Before(_) => (9, 0),
             Self::Outage(row) => (10, row.id & 0xff_ffff_ffff_ffff),
+            Self::Contingency(id, _) => (11, id & 0xff_ffff_ffff_ffff),
         };
         list << 56 | of
     }
@@ -86,6 +89,7 @@ pub struct IslandRows {
     pub forecasts: Vec<Forecast>,
     pub before: Option<Arc<Before>>,
     pub outages: Vec<OutageRequest>,
+    pub contingencies: BTreeMap<u64, Vec<Place>>,
 }
 
 impl IslandRows {
@@ -106,6 +110,7 @@ impl IslandRows {
                 GridRow::Forecast(row) => sorted.forecasts.push(Forecast::clone(row)),
                 GridRow::Before(row) => sorted.before = Some(Arc::clone(row)),
                 GridRow::Outage(row) => sorted.outages.push(OutageRequest::clone(row)),
+                GridRow::Contingency(id, place) => sorted.contingencies.entry(*id).or_default().push(*place),
             }
         }
         sorted.network = Network::from_rows(elements);

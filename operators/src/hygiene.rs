@@ -6,6 +6,7 @@
 //! sensor, a branch to a bus that does not exist) is for the operators that know those rows.
 
 use gridflow_inputs::ids::SourceId;
+use gridflow_inputs::network::EquipmentKind;
 use gridflow_inputs::time::DAY_MS;
 use gridflow_inputs::{Epoch, Input, MAX_EPOCH};
 use timely::dataflow::operators::core::OkErr;
@@ -32,6 +33,10 @@ pub fn malformed(row: &Input) -> Option<i64> {
         Input::MeterInterval(row) => negative(&[row.length_ms]),
         Input::ShuntBank(row) => Some(i64::from(row.normally_on)).filter(|_| row.normally_on > row.sections),
         Input::OutageRequest(row) => Some(row.end_ms).filter(|_| row.end_ms <= row.start_ms),
+        // Only branches and units fail in contingency analysis.
+        Input::ContingencyElement(row) => {
+            Some(row.equipment as i64).filter(|_| !matches!(row.equipment, EquipmentKind::Branch | EquipmentKind::Generator))
+        }
         Input::Price(row) => negative(&[row.length_ms]),
         Input::Offer(row) => negative(&[row.length_ms]),
         _ => None,
@@ -54,6 +59,7 @@ pub(crate) fn about(row: &Input) -> (u32, SourceId) {
         Input::ShuntBank(row) => row.shunt.0,
         Input::StepPosition(row) => row.equipment_id,
         Input::OutageRequest(row) => row.equipment_id,
+        Input::ContingencyElement(row) => row.equipment_id,
         Input::Storage(row) => row.id.0,
         Input::DcLine(row) => row.id.0,
         Input::FeederAssignment(row) => row.bus.0,
@@ -89,6 +95,7 @@ pub fn refusal(epoch: Epoch, row: &Input) -> Option<(Reason, i64)> {
         Input::WeatherForecast(row) => Some(row.issued_at_ms),
         Input::History(row) => Some(row.start_ms),
         Input::OutageRequest(row) => Some(row.event_ms),
+        Input::ContingencyElement(row) => Some(row.event_ms),
         _ => None,
     };
     let ahead = reported_ms.filter(|event_ms| *event_ms > epoch as i64 + FUTURE_MS).map(|event_ms| (Reason::Future, event_ms));

@@ -50,7 +50,7 @@ pub(crate) struct ContingencyArguments {
     /// Outages of units too, behind those of branches.
     #[arg(long)]
     units: bool,
-    /// Outages of this list instead: a line for each, the branches that fail together separated by commas.
+    /// Outages of this list instead: a line for each, what fails together separated by commas: branches, or units as `unit 3`.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["units", "pairs"])]
     n2: Option<PathBuf>,
     /// All pairs of the N worst single outages too, behind them.
@@ -212,11 +212,17 @@ fn as_json(solved: &Solved, case: &Case) -> serde_json::Value {
     }));
     let lost = outcome.lost.as_ref();
     let solution = outcome.unsolved.is_none();
+    let within = outcome.within.map(|rating| match rating {
+        Rating::Normal => "normal",
+        Rating::LongTerm => "long",
+        Rating::ShortTerm => "short",
+    });
     let mut row = serde_json::json!({
         "branch": ids.first(),
         "status": status(outcome),
         "max_loading_percent": solution.then_some(100.0 * outcome.max_loading),
         "worst_branch": outcome.worst_branch.map(|branch| case.branches[branch].id.0),
+        "within_rating": within,
         "lost_load_mw": lost.map_or(0.0, |lost| lost.load * case.base_mva),
         "lost_generation_mw": lost.map_or(0.0, |lost| lost.generation * case.base_mva),
         "lost_buses": lost.map_or(0, |lost| lost.buses),
@@ -226,8 +232,15 @@ fn as_json(solved: &Solved, case: &Case) -> serde_json::Value {
     if ids.len() > 1 {
         row["branches"] = ids.into();
     }
-    if let Some(Element::Generator(unit)) = solved.contingency.first() {
-        row["unit"] = case.generators[*unit].id.0.into();
+    let units = Vec::from_iter(solved.contingency.iter().filter_map(|element| match *element {
+        Element::Generator(unit) => Some(case.generators[unit].id.0),
+        Element::Branch(_) => None,
+    }));
+    if let Some(unit) = units.first() {
+        row["unit"] = (*unit).into();
+    }
+    if units.len() > 1 {
+        row["units"] = units.into();
     }
     if let Some(voltage) = &outcome.voltage {
         row["voltage"] = serde_json::json!({ "bus": case.buses[voltage.bus].id.0, "vm_pu": voltage.v, "buses": voltage.buses });

@@ -20,6 +20,10 @@ pub(crate) struct ImportArguments {
     /// Directory with sensors.csv, measurements.csv and switches.csv of a historian.
     #[arg(long, value_name = "DIR", requires = "out")]
     readings: Option<PathBuf>,
+    /// With --out: outages of several elements that contingency analysis is to suppose beside each by itself: a line for each, branches
+    /// separated by commas, units as `unit 3`.
+    #[arg(long, value_name = "FILE", requires = "out")]
+    contingencies: Option<PathBuf>,
     /// Directory of the log to be created.
     #[arg(long, value_name = "LOGDIR")]
     out: Option<PathBuf>,
@@ -72,7 +76,10 @@ pub(crate) fn run(arguments: &ImportArguments) -> Result<i32, Failed> {
     });
     let mut imported = None;
     if let Some(out) = &arguments.out {
-        let done = import(file, &ImportConfig { readings: arguments.readings.clone(), out: out.clone() })?;
+        let done = {
+            let (readings, contingencies) = (arguments.readings.clone(), arguments.contingencies.clone());
+            import(file, &ImportConfig { readings, contingencies, out: out.clone() })?
+        };
         if !arguments.json {
             tell(&done, out);
         }

@@ -3,10 +3,17 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::{data, scratch};
+use gridflow_inputs::Input;
+use gridflow_inputs::network::EquipmentKind;
+
+use crate::support::{data, epochs, scratch};
+
+fn gridflow(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gridflow")).args(arguments).output().expect("the binary is built")
+}
 
 fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_gridflow")).arg("contingency").args(arguments).output().expect("the binary is built")
+    gridflow(&[&["contingency"], arguments].concat())
 }
 
 fn code(output: &Output) -> i32 {
@@ -110,11 +117,26 @@ fn lists_and_pairs_are_solved_and_bad_lists_named() {
     assert!(outages[0]["status"] == "islanded" && (number(0, "lost_load_mw") - 100.0).abs() < 1e-9);
     assert_eq!(outages[0]["branches"].to_string(), "[1,3]");
     assert!((number(1, "lost_load_mw") - 10.0).abs() < 1e-9 && (number(1, "max_loading_percent") - 75.0).abs() < 1e-9);
+    // A line beside the only unit: all is lost.
+    std::fs::write(&list, "unit 1, 1\n3\n").expect("scratch can be written");
+    let found = json(&run(&[text(&path), "--n2", text(&list), "--json"]));
+    assert_eq!((&found["outages"][0]["unit"], &found["outages"][0]["status"]), (&1.into(), &"islanded".into()), "{found}");
+    let log = dir.path().join("log");
+    let arguments = ["import", text(&path), "--contingencies", text(&list), "--out", text(&log)];
+    assert_eq!(code(&gridflow(&arguments)), 0);
+    let rows = epochs(&log).into_iter().flat_map(|(_, rows)| rows);
+    let named = rows.filter_map(|row| if let Input::ContingencyElement(row) = row { Some(row) } else { None });
+    let named = Vec::from_iter(named.map(|row| (row.id, row.equipment, row.equipment_id, row.withdrawn)));
+    let (branch, unit) = (EquipmentKind::Branch, EquipmentKind::Generator);
+    assert_eq!(named, [(1, unit, 1, false), (1, branch, 1, false), (2, branch, 3, false)]);
     let pairs = json(&run(&[text(&path), "--pairs", "3", "--json"]));
     assert_eq!(pairs["counts"]["outages"], 4 + 3);
 
-    for (content, place, problem) in [("1,9\n", "line 1, field 2", "no branch in service"), ("1,2\n1,x\n", "line 2, field 2", "no number")]
-    {
+    for (content, place, problem) in [
+        ("1,9\n", "line 1, field 2", "no branch in service"),
+        ("1,2\n1,x\n", "line 2, field 2", "no number"),
+        ("unit 2\n", "line 1, field 1", "no unit in service"),
+    ] {
         std::fs::write(&list, content).expect("scratch can be written");
         let output = run(&[text(&path), "--n2", text(&list)]);
         assert_eq!(code(&output), 3);

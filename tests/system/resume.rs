@@ -36,7 +36,7 @@ fn reference(minutes: u32) -> &'static Reference {
 }
 
 /// A run of `log` with the state in `state`, up to the end of the log.
-fn command(log: &Path, state: &Path, more: &[&str]) -> Command {
+pub(crate) fn command(log: &Path, state: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gridflow"));
     command.arg("run").arg("--from-log").arg(log).arg("--state").arg(state).args(["--json"]).args(more);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gridflow_inputs::ids::{BranchId, BusId, IslandId};
-use gridflow_inputs::input::{Quality, SwitchStatus};
+use gridflow_inputs::input::{ContingencyElement, Quality, SwitchStatus};
 use gridflow_inputs::network::EquipmentKind;
 use gridflow_inputs::units::MilliVoltAmperes;
-use gridflow_inputs::{Epoch, Input};
-use gridflow_operators::decision::{Constraint, Contingency, ContingencyMethod, Output, Stream};
+use gridflow_inputs::{Epoch, Input, Kind};
+use gridflow_operators::decision::{Constraint, Contingency, ContingencyMethod, Output, Reason, Stream};
 
-use crate::support::{Changes, changelog, epochs, record_demo, replay_into, scratch, workers, write_log};
+use crate::support::{Changes, assert_same_bytes, changelog, epochs, record_demo, replay_into, scratch, workers, write_log};
 
 /// What holds of an island after `until`.
 fn at(changelog: &BTreeMap<Epoch, Changes>, until: Epoch) -> Vec<Output> {
@@ -101,4 +101,72 @@ fn the_epoch_of_a_switch_has_its_islands_and_what_they_would_not_bear() {
     let of_branch = |row: &&Constraint| (row.equipment, row.id) == (EquipmentKind::Branch, branch.0);
     assert!(!constraints(&at(&near, opened)).iter().any(of_branch), "what is out carries nothing");
     assert!(constraints(&at(&near, next)).iter().any(|row| row.margin < 0), "the demo is within its limits, so this shows nothing");
+}
+
+// REQ: GRID-05
+#[test]
+fn named_contingencies_are_told_in_their_epoch_and_go_when_they_are_taken_back() {
+    let dir = scratch();
+    let log = dir.path().join("log");
+    record_demo(&log, 4, 43);
+    let mut all = epochs(&log);
+    let between = |one: u32, other: u32| {
+        let mut branches = all[0].1.iter().filter_map(|row| if let Input::Branch(row) = row { Some(row) } else { None });
+        branches.find(|row| (row.from.0, row.to.0) == (one, other)).expect("it is there").id.0
+    };
+    // Without both, bus 14 hangs on nothing.
+    let (one, other) = (between(9, 14), between(13, 14));
+    let element = |id: u64, epoch: Epoch, equipment: EquipmentKind, equipment_id: u32, withdrawn: bool| -> Input {
+        ContingencyElement { id, event_ms: epoch as i64, equipment, equipment_id, withdrawn }.into()
+    };
+    let branch = EquipmentKind::Branch;
+    // None of these is a tick of the estimator.
+    let [asked, wrong, back] = [61, 93, 127].map(|place| all[place].0);
+    all[61].1.extend([element(5, asked, branch, one, false), element(5, asked, branch, other, false)]);
+    all[93].1.extend([
+        element(6, wrong, branch, 999, false),
+        element(6, wrong, EquipmentKind::Load, 1, false),
+        element(5, asked - 1_000, branch, one, true),
+    ]);
+    all[127].1.push(element(5, back, branch, one, true));
+    let (log, out) = (dir.path().join("named"), dir.path().join("out"));
+    write_log(&log, &all);
+    replay_into(&log, &out, workers(1));
+    for count in [2, 4] {
+        let same = dir.path().join(format!("workers-{count}"));
+        replay_into(&log, &same, workers(count));
+        assert_same_bytes(&out, &same, &format!("{count} workers"));
+    }
+
+    let told = changelog(&out, Stream::Contingency);
+    let named = |until: Epoch| {
+        let rows = at(&told, until);
+        Vec::from_iter(contingencies(&rows).into_iter().filter(|row| row.number.is_some()).cloned())
+    };
+    assert!(named(asked - 1).is_empty());
+    for moment in [asked, wrong, back - 1] {
+        let rows = named(moment);
+        let [row] = &rows[..] else { panic!("{rows:?} at {moment}") };
+        assert_eq!((row.number, row.equipment, row.id, &row.with[..]), (Some(5), branch, one, &[(branch, other)][..]));
+        assert!(row.lost_load.0 > 0 && row.solved_ms >= asked as i64, "{row:?}");
+    }
+    assert!(named(back).is_empty(), "one branch is left of it, which is told by itself");
+    let refused = Vec::from_iter(changelog(&out, Stream::Rejected).remove(&wrong).into_iter().flatten().filter_map(|(row, _)| match row {
+        Output::Rejected(row) if row.kind == Kind::ContingencyElement as u8 => Some((row.subject, row.reason)),
+        _ => None,
+    }));
+    let refused = BTreeSet::from_iter(refused);
+    assert_eq!(refused, BTreeSet::from([(999, Reason::Unknown), (1, Reason::Malformed), (one, Reason::Superseded)]));
+
+    // Stopped anywhere, the run goes on as if it had not: lists are remembered, and loading asks for nothing.
+    let (state, grown) = (dir.path().join("state"), dir.path().join("grown"));
+    for (cut, workers) in [(70, "2"), (100, "1"), (130, "3"), (all.len(), "1")] {
+        let _ = std::fs::remove_dir_all(&grown);
+        write_log(&grown, &all[..cut]);
+        let run = crate::resume::command(&grown, &state, &["--until-end", "--workers", workers, "--checkpoint-every", "30"]).output();
+        assert!(run.expect("it runs").status.success());
+        let expected = dir.path().join(format!("cut-{cut}"));
+        replay_into(&grown, &expected, crate::support::workers(1));
+        assert_same_bytes(&expected, &state.join("out"), &format!("{cut} epochs"));
+    }
 }

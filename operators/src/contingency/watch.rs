@@ -1,8 +1,8 @@
 //! When an island's contingency view is to be looked at again: when its equipment changed, at the first estimate after that, when
 //! the last full refresh was [`REFRESH_MS`](super::REFRESH_MS) ago, and at an estimate in which the injection of a bus, or what a unit or
-//! storage says that it gives, is [`CHANGE`] and [`FLOOR`] or more from what it was when the view was looked at last. Units count by
-//! themselves because two of one bus may swap what they give, and their outages with it. What failed is tried again every [`RETRY_MS`];
-//! only the solver knows whether it did.
+//! storage says that it gives, is [`CHANGE`] and [`FLOOR`] or more from what it was when the view was looked at last; of all islands when
+//! operators name other contingencies. Units count by themselves because two of one bus may swap what they give, and their outages with
+//! it. What failed is tried again every [`RETRY_MS`]; only the solver knows whether it did.
 //!
 //! An estimate in which nothing moved that far asks for nothing, so that in a quiet grid no solver gathers an island's rows. Slow
 //! drifts are seen once they add up. Remembered is what each island's view was asked on; islands, estimates and outputs come again
@@ -46,6 +46,8 @@ pub enum WatchInput {
     Output(IslandId, Output, i64),
     /// What belongs to an island changed, or it became observable.
     Changed(IslandId),
+    /// Named contingencies changed; one copy for each worker.
+    Named(u64),
     /// The estimator's timer rings; one copy for each worker.
     Tick(u64),
 }
@@ -139,8 +141,8 @@ impl Watch {
         told.filter(move |output| now_ms - output.at_ms <= STALE_MS).map(|output| (output.slot, output.p))
     }
 
-    /// How the view is to be looked at now, if it is; takes note of it.
-    fn asks(&mut self, island: IslandId, now_ms: i64) -> Option<Look> {
+    /// How the view is to be looked at now, if it is; `anew`: it is; takes note of it.
+    fn asks(&mut self, island: IslandId, anew: bool, now_ms: i64) -> Option<Look> {
         let Some(row) = self.islands.get(&island) else {
             // What is told of an island that is no more has to go.
             self.asked.remove(&island);
@@ -148,7 +150,7 @@ impl Watch {
         };
         let estimate = self.estimates.get(&island).filter(|estimate| is_of_now(estimate, row, now_ms));
         let asked = self.asked.get(&island);
-        let stands = asked.is_some_and(|asked| !asked.early && asked.basis.stands(row, estimate.is_some(), now_ms));
+        let stands = !anew && asked.is_some_and(|asked| !asked.early && asked.basis.stands(row, estimate.is_some(), now_ms));
         let outputs = || self.outputs(island, now_ms);
         let calm = |(asked, estimate): (&Asked, _)| {
             let moved = moved(&asked.injections, injections(estimate)) || moved(&asked.outputs, outputs());
@@ -176,7 +178,7 @@ impl Logic for Watch {
     type Result = Look;
 
     fn epoch(&mut self, epoch: Epoch, rows: &mut Vec<WatchInput>, out: &mut Vec<Look>) {
-        let (mut looked_at, mut tick) = (BTreeSet::new(), false);
+        let (mut looked_at, mut named, mut tick) = (BTreeSet::new(), false, false);
         for row in rows.drain(..) {
             match row {
                 WatchInput::Island(island, row, 1..) => drop(self.islands.insert(island, row)),
@@ -202,13 +204,14 @@ impl Logic for Watch {
                     }
                 }
                 WatchInput::Changed(island) => drop(looked_at.insert(island)),
+                WatchInput::Named(_) => named = true,
                 WatchInput::Tick(_) => tick = true,
             }
         }
-        if tick {
+        if tick || named {
             looked_at.extend(self.islands.keys());
         }
-        out.extend(looked_at.into_iter().filter_map(|island| self.asks(island, epoch as i64)));
+        out.extend(looked_at.into_iter().filter_map(|island| self.asks(island, named, epoch as i64)));
     }
 }
 
@@ -243,7 +246,7 @@ pub fn watch<'scope>(inputs: Rows<'scope, WatchInput>, registry: &Registry) -> R
         | WatchInput::Estimate(island, ..)
         | WatchInput::Output(island, ..)
         | WatchInput::Changed(island) => u64::from(island.0),
-        WatchInput::Tick(worker) => *worker,
+        WatchInput::Named(worker) | WatchInput::Tick(worker) => *worker,
     };
     sealed(inputs, "Contingency watch", registry, route, Watch::default())
 }

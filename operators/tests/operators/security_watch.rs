@@ -131,8 +131,10 @@ fn a_view_is_looked_at_when_the_grid_or_an_injection_changed_and_every_five_minu
     assert!(watched.change(refresh + 2_000, Some(row(refresh + 2_000))));
     assert!(watched.tick(refresh + 5_000, [1_050, 30, 0]) && !watched.tick(refresh + 10_000, [1_050, 30, 0]));
     assert!(!watched.change(refresh + 11_000, watched.row), "it became observable, and is known");
-    assert!(watched.change(refresh + 12_000, None), "its rows have to go");
-    assert!(!watched.epoch(refresh + 15_000, vec![WatchInput::Tick(0)]));
+    assert!(watched.epoch(refresh + 11_500, vec![WatchInput::Named(0)]), "others are named, and all is solved anew");
+    assert!(!watched.tick(2 * refresh - 1_000, [1_050, 30, 0]), "five minutes from that");
+    assert!(watched.change(2 * refresh, None), "its rows have to go");
+    assert!(!watched.epoch(2 * refresh + 15_000, vec![WatchInput::Tick(0)]));
 }
 
 #[test]

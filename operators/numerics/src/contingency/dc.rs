@@ -14,7 +14,7 @@ pub use self::sensitivity::Sensitivity;
 use super::bridges::{Bridges, LostIsland};
 use super::participation::Participation;
 use super::remainder::remainder;
-use super::scan::{Line, Worst, worst};
+use super::scan::{self, Line, Worst, worst};
 use super::{Contingency, ContingencyError, Cover, Element, Outcome, Rating, Unsolved, small};
 use crate::case::Case;
 use crate::power_flow::PowerFlowError;
@@ -63,6 +63,8 @@ pub struct Analysis<'a> {
     open: Vec<f64>,
     /// Rated branches, by index, and the branch of each; of each branch its line, or none.
     lines: Vec<Line>,
+    /// The ratings by which branches differ, the longest first, each with the same lines as shares of it; none for `lines`.
+    classes: Vec<(Rating, Option<Vec<Line>>)>,
     branch_of: Vec<usize>,
     line_of: Vec<usize>,
 }
@@ -141,10 +143,12 @@ impl<'a> Analysis<'a> {
                 });
             }
         }
+        let classes = classes(case, options.rating, &lines, &branch_of);
         Ok(Self {
             bridges: Bridges::new(case),
             case,
             options,
+            classes,
             flows: base.flows,
             susceptance,
             factor,
@@ -184,9 +188,10 @@ impl<'a> Analysis<'a> {
             let out = Vec::from_iter(block.iter().map(|contingency| self.lines_out(contingency)));
             self.angles(&plans, &mut work);
             let worst = worst(&self.lines, &work.angles, &out);
-            for ((plan, worst), contingency) in plans.into_iter().zip(worst).zip(block) {
+            let within = self.within(&worst, &work.angles, &out);
+            for (((plan, worst), within), contingency) in plans.into_iter().zip(worst).zip(within).zip(block) {
                 outcomes.push(match plan {
-                    Plan::Change(_, lost) => self.outcome(worst, lost),
+                    Plan::Change(_, lost) => self.outcome(worst, within, lost),
                     Plan::Anew => self.anew(contingency).0,
                     Plan::Singular(bus) => self.unsolved(bus),
                 });
@@ -207,7 +212,9 @@ impl<'a> Analysis<'a> {
             Plan::Singular(bus) => (self.unsolved(bus), vec![0.0; self.flows.len()]),
             plan => {
                 self.angles(std::slice::from_ref(&plan), &mut work);
-                let worst = worst(&self.lines, &work.angles, &[self.lines_out(contingency)])[0];
+                let out = [self.lines_out(contingency)];
+                let worst = worst(&self.lines, &work.angles, &out);
+                let within = self.within(&worst, &work.angles, &out)[0];
                 let change = |bus: usize| work.angles[self.factor.position()[bus]].0[0];
                 let mut flows = Vec::from_iter(self.case.branches.iter().enumerate().map(|(index, branch)| {
                     let flow = self.flows[index] + self.susceptance[index] * (change(branch.from) - change(branch.to));
@@ -219,7 +226,7 @@ impl<'a> Analysis<'a> {
                     }
                 }
                 let Plan::Change(_, lost) = plan else { return (self.unsolved(0), flows) };
-                (self.outcome(worst, lost), flows)
+                (self.outcome(worst[0], within, lost), flows)
             }
         }
     }
@@ -237,14 +244,29 @@ impl<'a> Analysis<'a> {
         contingency.iter().filter_map(line).collect()
     }
 
-    fn outcome(&self, worst: Worst, lost: Option<LostIsland>) -> Outcome {
+    /// The longest rating that each lane is within; `worst`: what its loadings came to.
+    fn within(&self, worst: &[Worst; Lanes::COUNT], angles: &[Lanes], out: &[Vec<usize>]) -> [Option<Rating>; Lanes::COUNT] {
+        let mut within = [None; Lanes::COUNT];
+        for (rating, lines) in &self.classes {
+            if within[..out.len()].iter().all(Option::is_some) {
+                break;
+            }
+            let found = lines.as_ref().map_or(*worst, |lines| scan::worst(lines, angles, out));
+            for (within, found) in within.iter_mut().zip(found) {
+                *within = within.or((found.loading <= 1.0).then_some(*rating));
+            }
+        }
+        within
+    }
+
+    fn outcome(&self, worst: Worst, within: Option<Rating>, lost: Option<LostIsland>) -> Outcome {
         let worst_branch = worst.line.map(|line| self.branch_of[line]);
-        Outcome { max_loading: worst.loading, worst_branch, lost, voltage: None, unsolved: None }
+        Outcome { max_loading: worst.loading, worst_branch, within, lost, voltage: None, unsolved: None }
     }
 
     fn unsolved(&self, bus: usize) -> Outcome {
         let unsolved = Unsolved { iterations: 0, mismatch: 0.0, bus: self.case.buses[bus].id };
-        Outcome { max_loading: 0.0, worst_branch: None, lost: None, voltage: None, unsolved: Some(unsolved) }
+        Outcome { max_loading: 0.0, worst_branch: None, within: None, lost: None, voltage: None, unsolved: Some(unsolved) }
     }
 
     fn plan(&self, contingency: &Contingency, work: &mut Work) -> Plan {
@@ -407,8 +429,31 @@ impl<'a> Analysis<'a> {
                 worst = (loading, Some(index));
             }
         }
-        (Outcome { max_loading: worst.0, worst_branch: worst.1, lost: rest.lost, voltage: None, unsolved: None }, flows)
+        let rated =
+            || rest.case.branches.iter().zip(&rest.branches).zip(&solved.flows).filter(|((_, index), _)| self.line_of[**index] != NONE);
+        let holds = |rating: &Rating| rated().all(|((branch, _), flow)| flow.abs() / rating.of(branch) <= 1.0);
+        let within = Rating::EACH.into_iter().find(holds);
+        (Outcome { max_loading: worst.0, worst_branch: worst.1, within, lost: rest.lost, voltage: None, unsolved: None }, flows)
     }
+}
+
+/// Lines by each rating that differs from the one before it, where any is exceeded by less.
+fn classes(case: &Case, main: Rating, lines: &[Line], branch_of: &[usize]) -> Vec<(Rating, Option<Vec<Line>>)> {
+    let mut classes: Vec<(Rating, Option<Vec<Line>>)> = Vec::new();
+    for rating in Rating::EACH {
+        let of = |branch: &usize, rating: Rating| rating.of(&case.branches[*branch]);
+        let same = |before: Rating| branch_of.iter().all(|branch| of(branch, before) == of(branch, rating));
+        if classes.last().is_some_and(|(before, _)| same(*before)) {
+            continue;
+        }
+        let scaled = |(line, branch): (&Line, &usize)| {
+            let share = of(branch, main) / of(branch, rating);
+            Line { flow: line.flow * share, gain: line.gain * share, ..*line }
+        };
+        let by_rating = (rating != main).then(|| lines.iter().zip(branch_of).map(scaled).collect());
+        classes.push((rating, by_rating));
+    }
+    classes
 }
 
 /// B with the angles of reference buses held, factored.

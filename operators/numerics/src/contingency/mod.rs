@@ -51,7 +51,7 @@ pub fn each_generator(case: &Case) -> Vec<Contingency> {
 }
 
 /// For how long a branch is to carry what it carries after an outage: what it is rated for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum Rating {
     /// Without end.
     #[default]
@@ -63,6 +63,9 @@ pub enum Rating {
 }
 
 impl Rating {
+    /// All of them, the longest first.
+    pub const EACH: [Self; 3] = [Self::Normal, Self::LongTerm, Self::ShortTerm];
+
     /// The rating of a branch; infinite when unlimited.
     #[must_use]
     pub fn of(self, branch: &CaseBranch) -> f64 {
@@ -113,6 +116,9 @@ pub struct Outcome {
     pub max_loading: f64,
     /// The branch that has it, the lowest among equals.
     pub worst_branch: Option<usize>,
+    /// The longest rating that no branch exceeds, of those that have the rating loadings are shares of; none where one exceeds
+    /// all of its ratings or there is no solution.
+    pub within: Option<Rating>,
     /// What is cut off.
     pub lost: Option<LostIsland>,
     /// Voltages outside of their band; never in DC.
@@ -124,7 +130,7 @@ pub struct Outcome {
 impl Outcome {
     /// Nothing is left.
     fn all_lost(lost: LostIsland) -> Self {
-        Self { max_loading: 0.0, worst_branch: None, lost: Some(lost), voltage: None, unsolved: None }
+        Self { max_loading: 0.0, worst_branch: None, within: Some(Rating::Normal), lost: Some(lost), voltage: None, unsolved: None }
     }
 
     /// Whether a limit is broken or there is no solution. What is lost is told and breaks no limit.

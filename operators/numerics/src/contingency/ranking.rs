@@ -8,7 +8,8 @@
 //! worked out from sensitivities, and where that is beyond what is kept, or is what is kept and is no more, the outage is
 //! touched. The other half is for what the outage takes away: its change times the outage's reach. An outage that is no
 //! such sum is always touched. All this holds while the network is one: with another one, everything is solved. Drifts
-//! add up, as all is compared with when it was solved.
+//! add up, as all is compared with when it was solved. Which rating an outage is within is that of when it was solved: the rule
+//! asks for the branch loaded most, which need not be the one whose emergency rating is next.
 
 use std::collections::BTreeSet;
 
@@ -125,6 +126,59 @@ impl Ranking {
             self.rows[*outage] = moment.row(analysis.taken(outages[*outage]), outcome);
         }
         touched
+    }
+}
+
+/// Given outages of several elements, kept up to date: all are solved each time, and one keeps its row as long as what is solved now
+/// has a greatest loading within [`TOLERANCE`] of it, is within the same rating and loses the same but for that share of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Given {
+    outages: Vec<Vec<usize>>,
+    rows: Vec<Row>,
+}
+
+impl Given {
+    /// All outages, in the order given.
+    #[must_use]
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Solves all outages. `kept`: whether rows of before may stand; not where the network is another one.
+    pub fn follow(&mut self, analysis: &Analysis<'_>, outages: &[Contingency], kept: bool, moment: Moment, solve: Solve<'_>) {
+        let numbers = |outage: &Contingency| {
+            let number = |element: &Element| match *element {
+                Element::Branch(branch) => 2 * branch,
+                Element::Generator(unit) => 2 * unit + 1,
+            };
+            Vec::from_iter(outage.iter().map(number))
+        };
+        let numbers = Vec::from_iter(outages.iter().map(numbers));
+        if !kept || numbers != self.outages {
+            self.rows.clear();
+        }
+        self.outages = numbers;
+        if outages.is_empty() {
+            return;
+        }
+        let mut before = std::mem::take(&mut self.rows).into_iter();
+        for outcome in solve(analysis, outages) {
+            let row = before.next().filter(|row| row.shows(&outcome));
+            self.rows.push(row.unwrap_or_else(|| moment.row(0.0, outcome)));
+        }
+    }
+}
+
+impl Row {
+    /// Whether it may stand for an outcome.
+    fn shows(&self, now: &Outcome) -> bool {
+        let kept = &self.outcome;
+        let load = |outcome: &Outcome| outcome.lost.as_ref().map_or(0.0, |lost| lost.load.max(0.0));
+        (kept.max_loading - now.max_loading).abs() <= TOLERANCE
+            && kept.within == now.within
+            && kept.unsolved.is_some() == now.unsolved.is_some()
+            && kept.lost.as_ref().map(|lost| lost.buses) == now.lost.as_ref().map(|lost| lost.buses)
+            && (load(kept) - load(now)).abs() <= (TOLERANCE * load(kept)).max(LOST)
     }
 }
 

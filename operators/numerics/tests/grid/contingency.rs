@@ -384,3 +384,46 @@ fn units_that_cover_by_headroom_do_so_whether_the_base_is_corrected_or_solved_an
     }
     assert!(differ > 50, "{differ} outages moved anything");
 }
+
+// REQ: GRID-05
+#[test]
+fn what_an_outage_is_within_is_the_longest_rating_whose_own_loading_holds() {
+    let name = "pglib_opf_case118_ieee";
+    let mut counts = [[0; 4]; 3];
+    // Before any outage the worst branch carries 170.8 % of what the file rates it for.
+    for scale in [1.72, 1.9] {
+        let Some(mut case) = published(name) else { return };
+        for (place, branch) in case.branches.iter_mut().enumerate() {
+            branch.rating *= scale;
+            branch.rating_long_term = branch.rating * [1.0, 1.05, 1.1][place % 3];
+            branch.rating_short_term = branch.rating_long_term * [1.0, 1.05, 1.1][place % 3];
+        }
+        let mut list = each_branch(&case);
+        list.extend(each_generator(&case));
+        // Corrections of two branches, and what is solved from scratch.
+        list.extend((0..40).map(|place| vec![Element::Branch(3 * place), Element::Branch(3 * place + 40)]));
+        list.extend((0..10).map(|place| vec![Element::Branch(5 * place), Element::Generator(place)]));
+        let dc = Rating::EACH.map(|rating| {
+            let analysis = Analysis::new(&case, Options { rating, ..Options::default() }).expect("it has a flow");
+            (analysis.solve(&list), Vec::from_iter(list.iter().map(|outage| analysis.flows(outage).0)))
+        });
+        let ac = Rating::EACH.map(|rating| {
+            let options = ac::Options { rating, ..ac::Options::default() };
+            ac::Analysis::new(&case, options).expect("it has a flow").solve(&list)
+        });
+        for (method, solved) in
+            [dc.each_ref().map(|(solved, _)| solved), dc.each_ref().map(|(_, flows)| flows), ac.each_ref()].into_iter().enumerate()
+        {
+            for (place, outage) in list.iter().enumerate() {
+                let holds = |index: &usize| solved[*index][place].unsolved.is_none() && solved[*index][place].max_loading <= 1.0;
+                let expected = (0..3).find(holds);
+                // Whatever loadings are shares of.
+                for by in solved {
+                    assert_eq!(by[place].within, expected.map(|index| Rating::EACH[index]), "{name}: {outage:?}");
+                }
+                counts[method][expected.unwrap_or(3)] += 1;
+            }
+        }
+    }
+    assert!(counts.iter().flatten().all(|count| *count > 0), "some are not shown: {counts:?}");
+}

@@ -3,7 +3,7 @@
 use crate::support::{Noise, published};
 use gridflow_numerics::case::Case;
 use gridflow_numerics::contingency::dc::{Analysis, Options};
-use gridflow_numerics::contingency::ranking::{Moment, Ranking, TOLERANCE};
+use gridflow_numerics::contingency::ranking::{Given, Moment, Ranking, TOLERANCE};
 use gridflow_numerics::contingency::{Contingency, Element, Outcome, each_branch, each_generator};
 
 fn outages(case: &Case) -> Vec<Element> {
@@ -147,4 +147,38 @@ fn what_was_known_of_another_network_is_forgotten() {
     let touched = fresh.update(&prepared(&moved), &list, moment(3), &solve);
     assert!(!touched.is_empty() && touched.len() < list.len(), "{} of {}", touched.len(), list.len());
     assert_eq!((known.update(&prepared(&moved), &list, moment(3), &solve), known), (touched, fresh));
+}
+
+// REQ: GRID-05
+#[test]
+fn given_outages_keep_their_rows_within_the_tolerance_and_are_as_from_scratch_when_solved() {
+    let Some(nominal) = published("pglib_opf_case118_ieee") else { return };
+    let (mut case, mut noise) = (nominal.clone(), Noise(11));
+    let mut list = Vec::from_iter((0..60).map(|place| vec![Element::Branch(3 * place), Element::Branch(3 * place + 4)]));
+    list.extend((0..10).map(|place| vec![Element::Branch(7 * place), Element::Generator(place)]));
+    let (mut given, mut kept, mut anew) = (Given::default(), 0, 0);
+    for now_ms in 0..30 {
+        if now_ms > 0 {
+            stir(&mut case, &nominal, &mut noise);
+        }
+        let refresh = now_ms == 20;
+        let analysis = Analysis::new(&case, Options::default()).expect("it has a flow");
+        given.follow(&analysis, &list, !refresh, Moment { now_ms, with_losses: 1.0 }, &solve);
+        for (row, now) in given.rows().iter().zip(analysis.solve(&list)) {
+            if row.solved_at == now_ms {
+                assert_eq!(row.outcome, now);
+                anew += 1;
+            } else {
+                assert!((row.outcome.max_loading - now.max_loading).abs() <= TOLERANCE && row.outcome.within == now.within && !refresh);
+                kept += 1;
+            }
+        }
+        assert_eq!(given.rows().len(), list.len());
+    }
+    assert!(kept > list.len() && anew > 2 * list.len(), "{kept} and {anew}");
+    // Another list has rows of its own.
+    list.swap(0, 1);
+    let analysis = Analysis::new(&case, Options::default()).expect("it has a flow");
+    given.follow(&analysis, &list, true, Moment { now_ms: 40, with_losses: 1.0 }, &solve);
+    assert!(given.rows().iter().all(|row| row.solved_at == 40));
 }

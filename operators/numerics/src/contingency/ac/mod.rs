@@ -307,7 +307,7 @@ impl<'a> Analysis<'a> {
 
     fn no_solution(&self, lost: Option<LostIsland>) -> Outcome {
         let unsolved = Unsolved { iterations: 0, mismatch: 0.0, bus: self.case.buses[0].id };
-        Outcome { max_loading: 0.0, worst_branch: None, lost, voltage: None, unsolved: Some(unsolved) }
+        Outcome { max_loading: 0.0, worst_branch: None, within: None, lost, voltage: None, unsolved: Some(unsolved) }
     }
 
     /// Loadings and voltages of a solution.
@@ -315,7 +315,7 @@ impl<'a> Analysis<'a> {
         let mut is_dead = vec![false; e.len()];
         dead.iter().for_each(|bus| is_dead[*bus] = true);
         // Squares, so that a root is drawn once.
-        let mut worst = (0.0, None);
+        let (mut worst, mut beyond) = ((0.0, None), [false; Rating::EACH.len()]);
         for (index, branch) in self.case.branches.iter().enumerate() {
             let rating = self.options.rating.of(branch);
             if !rating.is_finite() || is_dead[branch.from] || is_dead[branch.to] || failed.contains(&index) {
@@ -323,7 +323,13 @@ impl<'a> Analysis<'a> {
             }
             let voltage = |bus: usize| (e[bus], f[bus]);
             let [from, to] = self.base.branch_power(index, voltage(branch.from), voltage(branch.to)).map(|(p, q)| p * p + q * q);
-            let loading = from.max(to) / (rating * rating);
+            let square = from.max(to);
+            if square > branch.rating * branch.rating {
+                for (beyond, rating) in beyond.iter_mut().zip(Rating::EACH.map(|rating| rating.of(branch))) {
+                    *beyond |= (square / (rating * rating)).sqrt() > 1.0;
+                }
+            }
+            let loading = square / (rating * rating);
             if loading > worst.0 || worst.1.is_none() {
                 worst = (loading, Some(index));
             }
@@ -341,7 +347,15 @@ impl<'a> Analysis<'a> {
                 }
             }
         }
-        Outcome { max_loading: worst.0.sqrt(), worst_branch: worst.1, lost, voltage: voltage.map(|(found, _)| found), unsolved: None }
+        let within = Rating::EACH.into_iter().zip(beyond).find(|(_, beyond)| !beyond).map(|(rating, _)| rating);
+        Outcome {
+            max_loading: worst.0.sqrt(),
+            worst_branch: worst.1,
+            within,
+            lost,
+            voltage: voltage.map(|(found, _)| found),
+            unsolved: None,
+        }
     }
 }
 
