@@ -18,9 +18,9 @@ pub struct NullSpace {
     columns: usize,
     /// Column of each pivot and its value.
     pivots: Vec<(usize, f64)>,
-    /// U by pivot: (earlier pivot, value).
-    upper_starts: Vec<usize>,
-    upper: Vec<(usize, f64)>,
+    /// U by pivot: (earlier pivot, value). Columns of their own, here and in L: one list of all would be copied as it grows, and the
+    /// memory of a region that runs for days would never fall below that moment's.
+    upper: Vec<Box<[(usize, f64)]>>,
     /// Dependent columns, each with its U part.
     dependent: Vec<(usize, Vec<(usize, f64)>)>,
 }
@@ -37,8 +37,8 @@ impl NullSpace {
         let mut places_in_row = vec![0usize; rows];
         pattern.indices().iter().for_each(|row| places_in_row[*row] += 1);
         let mut position = vec![NONE; rows];
-        let (mut lower, mut lower_starts) = (Vec::<(usize, f64)>::new(), vec![0]);
-        let mut space = Self { columns: pattern.columns(), pivots: vec![], upper_starts: vec![0], upper: vec![], dependent: vec![] };
+        let mut lower = Vec::<Box<[(usize, f64)]>>::new();
+        let mut space = Self { columns: pattern.columns(), pivots: vec![], upper: vec![], dependent: vec![] };
         let (mut work, mut mark) = (vec![0.0; rows], vec![NONE; rows]);
         let (mut reached, mut path) = (Vec::new(), Vec::<(usize, usize)>::new());
         for (k, &column) in order.iter().enumerate() {
@@ -51,7 +51,7 @@ impl NullSpace {
                 }
                 while let Some((row, offset)) = path.last_mut() {
                     let pivot = position[*row];
-                    let children = if pivot == NONE { &[] } else { &lower[lower_starts[pivot]..lower_starts[pivot + 1]] };
+                    let children = if pivot == NONE { &[][..] } else { &lower[pivot] };
                     match children[*offset..].iter().position(|child| mark[child.0] != k) {
                         Some(skipped) => {
                             let child = children[*offset + skipped].0;
@@ -77,7 +77,7 @@ impl NullSpace {
                     NONE => largest = largest.max(value.abs()),
                     pivot => {
                         explained.push((pivot, value));
-                        for &(target, l) in &lower[lower_starts[pivot]..lower_starts[pivot + 1]] {
+                        for &(target, l) in &lower[pivot] {
                             work[target] -= l * value;
                         }
                     }
@@ -88,16 +88,11 @@ impl NullSpace {
             match best.filter(|_| largest > DEPENDENT) {
                 Some(best) => {
                     let pivot = work[best];
-                    for &row in &reached {
-                        if position[row] == NONE && row != best && work[row] != 0.0 {
-                            lower.push((row, work[row] / pivot));
-                        }
-                    }
-                    lower_starts.push(lower.len());
+                    let below = reached.iter().filter(|row| position[**row] == NONE && **row != best && work[**row] != 0.0);
+                    lower.push(below.map(|row| (*row, work[*row] / pivot)).collect());
                     position[best] = space.pivots.len();
                     space.pivots.push((column, pivot));
-                    space.upper.append(&mut explained);
-                    space.upper_starts.push(space.upper.len());
+                    space.upper.push(explained.into());
                 }
                 None => space.dependent.push((column, explained)),
             }
@@ -130,10 +125,10 @@ impl NullSpace {
             vector[*column] = weight(*column);
             explained.iter().for_each(|(pivot, value)| y[*pivot] -= value * vector[*column]);
         }
-        for (k, (column, pivot)) in self.pivots.iter().enumerate().rev() {
+        for (k, ((column, pivot), upper)) in self.pivots.iter().zip(&self.upper).enumerate().rev() {
             let value = y[k] / pivot;
             vector[*column] = value;
-            for (earlier, u) in &self.upper[self.upper_starts[k]..self.upper_starts[k + 1]] {
+            for (earlier, u) in upper {
                 y[*earlier] -= u * value;
             }
         }
