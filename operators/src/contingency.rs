@@ -174,7 +174,7 @@ fn worst_of<'a>(island: IslandId, case: &Case, analysis: &Analysis<'_>, all: imp
     let (bad, good): (Vec<_>, Vec<_>) = all.partition(|(_, _, kept)| breaks(case, &kept.outcome, kept.with_losses));
     let mut found = Vec::from_iter(bad.into_iter().map(candidate));
     // Stable: equals stay in the order of the outages.
-    found.sort_by(|one, other| other.severity.cmp(&one.severity));
+    found.sort_by_key(|candidate| std::cmp::Reverse(candidate.severity));
     found.truncate(WORST);
     if found.len() < WORST {
         let mut next = Vec::from_iter(good.into_iter().map(|solved| (analysis.stress(solved.1), solved)));

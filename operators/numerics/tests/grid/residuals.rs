@@ -218,14 +218,16 @@ fn what_stays_out_contradicts_what_is_left() {
         let found = identify(&case, reference(&case), &measurements, &options, &bad_data, &mut Cache::new()).unwrap();
         let estimate = &found.estimate;
         let h = derivatives(&case, &kinds, &estimate.v, &estimate.va, false);
-        let weight = |(used, measurement): (&bool, &CaseMeasurement)| if *used { measurement.sigma.powi(-2) } else { 0.0 };
+        let weight =
+            |(used, measurement): (&bool, &CaseMeasurement)| if *used { 1.0 / (measurement.sigma * measurement.sigma) } else { 0.0 };
         let weights = Vec::from_iter(estimate.used.iter().zip(&measurements).map(weight));
         let out = Vec::from_iter(found.bad.iter().map(|bad| bad.index));
         let columns = Vec::from_iter((0..h[0].len()).map(|state| Vec::from_iter(out.iter().map(|index| h[*index][state]))));
         let spread = solve(gain(&h, &weights), columns);
         for (place, index) in out.iter().enumerate() {
             let variance: f64 = h[*index].iter().zip(&spread).map(|(value, row)| value * row[place]).sum();
-            let deviation = (measurements[*index].sigma.powi(2) + variance).sqrt();
+            let sigma = measurements[*index].sigma;
+            let deviation = (sigma * sigma + variance).sqrt();
             // The last that was put back may have moved the others a little.
             assert!(estimate.residuals[*index].abs() > 2.9 * deviation, "seed {seed}: {index} of {out:?} fits");
         }
