@@ -211,6 +211,7 @@ fn in_blocks(analysis: &Analysis<'_>, outages: &[numerics::Contingency], blocks:
 fn analyse(
     island: IslandId,
     rows: &IslandRows,
+    named: BTreeMap<u64, Vec<Place>>,
     basis: Basis,
     state: &mut ContingencyState,
     now_ms: i64,
@@ -239,22 +240,21 @@ fn analyse(
         let same = same_base && state.basis.is_some_and(|before| before.changed_ms == basis.changed_ms);
         state.ranking.refresh(&analysis, &outages, same, moment, &solve);
     }
-    let lists = in_case(&case, &rows.contingencies);
+    let lists = in_case(&case, &named);
     let together = Vec::from_iter(lists.iter().map(|(_, elements)| elements.clone()));
     state.given.follow(&analysis, &together, basis.solved_ms < now_ms && same_base, moment, &solve);
-    (state.basis, state.base_power) = (Some(basis), region.base_power);
-    state.named.clone_from(&rows.contingencies);
+    (state.basis, state.base_power, state.named) = (Some(basis), region.base_power, named);
 
     let single = outages.iter().zip(state.ranking.rows()).map(|(outage, kept)| (None, std::slice::from_ref(outage), kept));
     let mut found = worst_of(island, &case, &analysis, single);
     let several = lists.iter().zip(state.given.rows()).map(|((number, elements), kept)| (Some(*number), &elements[..], kept));
     found.extend(worst_of(island, &case, &analysis, several));
-    let told: BTreeMap<_, _> = state.view.iter().map(|told| (Told::outage(&told.row), &told.row)).collect();
+    let told: BTreeMap<_, _> = state.view.iter().map(|told| (Told::outage(&told.row), told)).collect();
     let (mut view, mut anew, mut by_dc) = (Vec::new(), Vec::new(), Vec::new());
     for Candidate { outage, told: Told { by_dc: broken, row }, .. } in found {
         match told.get(&Told::outage(&row)) {
-            Some(known) if known.method == ContingencyMethod::Ac && known.solved_ms >= row.solved_ms && row.solved_ms < now_ms => {
-                view.push(Told { by_dc: broken, row: (*known).clone() });
+            Some(known) if known.row.method == ContingencyMethod::Ac && known.row.solved_ms >= row.solved_ms && row.solved_ms < now_ms => {
+                view.push((*known).clone());
             }
             // AC says nothing of the load that is lost, nor of anything without a solution: all of a row is of one moment.
             _ if row.solved_ms < now_ms => {
@@ -303,7 +303,7 @@ fn view(problem: Problem<GridRow, ContingencyState>, blocks: &Blocks) -> Answer<
     if stands.is_none() || estimated {
         let rows = IslandRows::new(problem.rows.iter().chain(problem.shared.iter()));
         let basis = stands.unwrap_or(Basis { solved_ms: now_ms, changed_ms: row.changed_ms, estimated });
-        let failed = analyse(island, &rows, basis, &mut state, now_ms, blocks).err();
+        let failed = analyse(island, &rows, named, basis, &mut state, now_ms, blocks).err();
         // What was solved stands as long as the island is what it was.
         if failed.is_some() && state.basis.is_some_and(|basis| basis.changed_ms != row.changed_ms) {
             state = ContingencyState { failure: state.failure, ..ContingencyState::default() };

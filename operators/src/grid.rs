@@ -89,7 +89,6 @@ pub struct IslandRows {
     pub forecasts: Vec<Forecast>,
     pub before: Option<Arc<Before>>,
     pub outages: Vec<OutageRequest>,
-    pub contingencies: BTreeMap<u64, Vec<Place>>,
 }
 
 impl IslandRows {
@@ -110,7 +109,8 @@ impl IslandRows {
                 GridRow::Forecast(row) => sorted.forecasts.push(Forecast::clone(row)),
                 GridRow::Before(row) => sorted.before = Some(Arc::clone(row)),
                 GridRow::Outage(row) => sorted.outages.push(OutageRequest::clone(row)),
-                GridRow::Contingency(id, place) => sorted.contingencies.entry(*id).or_default().push(*place),
+                // Of no problem but that of contingencies, which asks for them before all else.
+                GridRow::Contingency(..) => {}
             }
         }
         sorted.network = Network::from_rows(elements);

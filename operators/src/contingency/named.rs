@@ -40,6 +40,8 @@ pub enum NamedOutput {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Newest {
     event_ms: i64,
+    /// When it came.
+    epoch: Epoch,
     stands: bool,
 }
 
@@ -66,7 +68,7 @@ impl State for Named {
 }
 
 impl Named {
-    fn take(&mut self, element: &ContingencyElement, changes: &mut BTreeMap<(u64, Place), i64>) -> Result<(), (Reason, i64)> {
+    fn take(&mut self, epoch: Epoch, element: &ContingencyElement, changes: &mut BTreeMap<(u64, Place), i64>) -> Result<(), (Reason, i64)> {
         let place = (element.equipment, element.equipment_id);
         if !self.known.contains(&place) {
             return Err((Reason::Unknown, element.event_ms));
@@ -80,7 +82,7 @@ impl Named {
         if before.is_some_and(|before| before.stands) != stands {
             *changes.entry(key).or_default() += if stands { 1 } else { -1 };
         }
-        self.newest.insert(key, Newest { event_ms: element.event_ms, stands });
+        self.newest.insert(key, Newest { event_ms: element.event_ms, epoch, stands });
         Ok(())
     }
 }
@@ -90,14 +92,14 @@ impl Logic for Named {
     type Result = NamedOutput;
 
     fn epoch(&mut self, epoch: Epoch, rows: &mut Vec<NamedInput>, out: &mut Vec<NamedOutput>) {
-        self.newest.retain(|_, row| row.stands || epoch as i64 - row.event_ms < DAY_MS);
+        self.newest.retain(|_, row| row.stands || epoch - row.epoch < DAY_MS as u64);
         let mut changes = BTreeMap::new();
         for row in rows.drain(..) {
             match row {
                 NamedInput::Known(place) => drop(self.known.insert(place)),
                 NamedInput::Element(row) => {
                     let Input::ContingencyElement(element) = &row.input else { continue };
-                    if let Err(why) = self.take(element, &mut changes) {
+                    if let Err(why) = self.take(epoch, element, &mut changes) {
                         out.push(NamedOutput::Rejected(rejected(epoch, row.sequence, &row.input, why)));
                     }
                 }

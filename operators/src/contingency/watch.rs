@@ -4,8 +4,8 @@
 //! operators name other contingencies. Units count by themselves because two of one bus may swap what they give, and their outages with
 //! it. What failed is tried again every [`RETRY_MS`]; only the solver knows whether it did.
 //!
-//! An estimate in which nothing moved that far asks for nothing, so that in a quiet grid no solver gathers an island's rows. Slow
-//! drifts are seen once they add up. Remembered is what each island's view was asked on; islands, estimates and outputs come again
+//! An estimate in which nothing moved that far asks for nothing, so that in a quiet grid no solver gathers an island's rows but for that
+//! retry. Slow drifts are seen once they add up; what moves reactive power alone is seen at a refresh. Remembered is what each island's view was asked on; islands, estimates and outputs come again
 //! from their collections.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
-//! Outcomes of single outages, kept up to date: what a change of injections touches is solved again, the rest keeps its
-//! outcome and grows old.
+//! Outcomes of outages, kept up to date. Of single ones ([`Ranking`]) what a change of injections touches is solved again, the rest
+//! keeps its outcome and grows old; given ones of several elements ([`Given`]) are few, and all solved each time.
 //!
-//! The rule. An outage that is not solved again has, by what units and loads are now, a greatest loading that differs from
+//! The rule for single ones. An outage that is not solved again has, by what units and loads are now, a greatest loading that differs from
 //! the one kept by [`TOLERANCE`] at most, as a share of the rating, and cuts off what is kept but for that share of it. Half of the
 //! tolerance is for what the flow over a branch may have moved before any outage; a branch that moved by more than a
 //! quarter since everything was solved (twice a quarter then lies between any two moments) has its loading after each outage
@@ -163,22 +163,23 @@ impl Given {
         }
         let mut before = std::mem::take(&mut self.rows).into_iter();
         for outcome in solve(analysis, outages) {
-            let row = before.next().filter(|row| row.shows(&outcome));
+            let row = before.next().filter(|row| row.shows(&outcome, moment.with_losses));
             self.rows.push(row.unwrap_or_else(|| moment.row(0.0, outcome)));
         }
     }
 }
 
 impl Row {
-    /// Whether it may stand for an outcome.
-    fn shows(&self, now: &Outcome) -> bool {
+    /// Whether it may stand for an outcome at what loads are scaled by now.
+    fn shows(&self, now: &Outcome, with_losses: f64) -> bool {
         let kept = &self.outcome;
-        let load = |outcome: &Outcome| outcome.lost.as_ref().map_or(0.0, |lost| lost.load.max(0.0));
+        let load = |outcome: &Outcome, with_losses: f64| outcome.lost.as_ref().map_or(0.0, |lost| lost.load.max(0.0) / with_losses);
+        let (before, after) = (load(kept, self.with_losses), load(now, with_losses));
         (kept.max_loading - now.max_loading).abs() <= TOLERANCE
             && kept.within == now.within
             && kept.unsolved.is_some() == now.unsolved.is_some()
             && kept.lost.as_ref().map(|lost| lost.buses) == now.lost.as_ref().map(|lost| lost.buses)
-            && (load(kept) - load(now)).abs() <= (TOLERANCE * load(kept)).max(LOST)
+            && (before - after).abs() <= (TOLERANCE * before).max(LOST)
     }
 }
 

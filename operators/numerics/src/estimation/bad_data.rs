@@ -110,7 +110,7 @@ pub(super) fn search(
     let mut found = search.settle(work)?;
     loop {
         let before = Vec::from_iter(bad.iter().map(|datum: &BadDatum| datum.index));
-        let mut linear = Linear::new(&search, &found, &work.system);
+        let mut linear = Linear::new(&search, &found, &mut work.system);
         let done = loop {
             let Some(worst) = search.worst(&linear, bad_data.threshold, few, bad.len()).filter(|_| bad.len() < bad_data.max_removals)
             else {
@@ -145,11 +145,11 @@ pub(super) fn search(
         search.iterate.point.go(&linear.moved);
         found = search.settle(work)?;
     }
-    let mut linear = Linear::new(&search, &found, &work.system);
+    let mut linear = Linear::new(&search, &found, &mut work.system);
     if search.put_back(&mut linear, &mut bad, measurements, bad_data.threshold, &work.factor) {
         search.iterate.point.go(&linear.moved);
         found = search.settle(work)?;
-        linear = Linear::new(&search, &found, &work.system);
+        linear = Linear::new(&search, &found, &mut work.system);
     }
     if alternatives {
         search.name_alternatives(&linear, &mut bad, measurements, &work.factor);

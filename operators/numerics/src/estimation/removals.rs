@@ -46,8 +46,9 @@ pub(super) struct Linear {
 }
 
 impl Linear {
-    /// At the state of a search, which `found` is of; [`System::read`] was there last.
-    pub(super) fn new(search: &Search, found: &Residuals, system: &System) -> Self {
+    /// At the state of a search, which `found` is of.
+    pub(super) fn new(search: &Search, found: &Residuals, system: &mut System) -> Self {
+        system.read(&search.given(), &search.iterate.point);
         let of = |(index, value): (usize, &f64)| residual(search.plan.sites.place(index), *value, system.estimated[index]);
         let residuals = Vec::from_iter(search.values.iter().enumerate().map(of));
         let squares = residuals.iter().zip(&search.weights).map(|(residual, weight)| residual * residual * weight);

@@ -34,7 +34,7 @@ fn residuals_after_removals_are_those_of_a_new_factor() {
         let (v, va) = start(&case, &options).unwrap();
         let mut search = Search { case: &case, model, plan, options: &options, values, weights, iterate: Iterate::new(v, va), steps: 0 };
         let found = search.settle(work).unwrap();
-        let whole = Linear::new(&search, &found, &work.system);
+        let whole = Linear::new(&search, &found, &mut work.system);
         let mut linear = whole.clone();
         let n = case.buses.len();
         let all = [3 * 6, 3 * 6 + 1, 3 * 7 + 2, 3 * n, 3 * n + 2 + 3 * 9, 3 * n + 2 + 3 * 9 + 2, 3 * n + 2 + 3 * 10 + 1];
