@@ -350,7 +350,10 @@ where
         for (key, retry) in triggered.iter().map(|key| (*key, false)).chain(retries) {
             let state = self.keys.entry(key).or_default();
             if let Some(until) = state.busy_until.filter(|until| *until > epoch) {
-                self.merge(key, until, &held.capability);
+                // What is being solved began after what failed: a retry has nothing to add.
+                if !retry {
+                    self.merge(key, until, &held.capability);
+                }
                 continue;
             }
             let rows = state.rows.present();
