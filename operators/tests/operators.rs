@@ -34,6 +34,8 @@ mod relations;
 mod security;
 #[path = "operators/security_looks.rs"]
 mod security_looks;
+#[path = "operators/security_named.rs"]
+mod security_named;
 #[path = "operators/security_speed.rs"]
 mod security_speed;
 #[path = "operators/security_watch.rs"]

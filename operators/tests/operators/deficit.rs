@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gridflow_inputs::Input;
-use gridflow_inputs::ids::{BusId, FeederId, GeneratorId, IslandId, LoadId, SensorId, SourceId, StorageId, ZoneId};
-use gridflow_inputs::input::{Quantity, Sensor, StorageTelemetry};
+use gridflow_inputs::ids::{BusId, GeneratorId, IslandId, LoadId, StorageId};
+use gridflow_inputs::input::{Quantity, StorageTelemetry};
 use gridflow_inputs::network::{EquipmentKind, Generator, Load, Side};
 use gridflow_inputs::units::{MicroRadians, MicroVolts, MilliCelsius, MilliVars, MilliWattHours, MilliWatts, PartsPerMillion};
 use gridflow_operators::decision::{BusAssignment, BusState, Deficit, Estimate, Topology};
@@ -13,6 +13,8 @@ use gridflow_operators::deficit::{Before, DeficitInput, DeficitOutput, Deficits}
 use gridflow_operators::sealed::Logic;
 use gridflow_operators::state::State;
 use gridflow_operators::telemetry::Reading;
+
+use crate::harness::sensor;
 
 const MW: i64 = 1_000_000_000;
 const START: i64 = 1_000_000;
@@ -38,21 +40,7 @@ fn units() -> Vec<Generator> {
 }
 
 fn reading(id: u32, quantity: Quantity, element: EquipmentKind, event_ms: i64, mw: i64) -> DeficitInput {
-    let sensor = Sensor {
-        id: SensorId(id),
-        valid_from_ms: 0,
-        quantity,
-        element,
-        element_id: id % 10,
-        side: Side::None,
-        sigma: 1,
-        range_min: i64::MIN,
-        range_max: i64::MAX,
-        feeder: FeederId(1),
-        zone: ZoneId(1),
-        period_ms: 1_000,
-        source: SourceId(1),
-    };
+    let sensor = sensor(id, quantity, (element, id % 10), Side::None);
     DeficitInput::Reading(Reading { sensor: sensor.into(), event_ms, value: mw * MW }, 1)
 }
 

@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gridflow_inputs::Epoch;
+use gridflow_inputs::ids::{FeederId, SensorId, SourceId, ZoneId};
+use gridflow_inputs::input::{Quantity, Sensor};
+use gridflow_inputs::network::{EquipmentKind, Side};
 use gridflow_operators::sealed::Rows;
 use timely::WorkerConfig;
 use timely::container::CapacityContainerBuilder;
@@ -16,6 +19,25 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{Input as _, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
+
+/// A sensor of a quantity of a piece of equipment that reports every five seconds, without limits.
+pub(crate) fn sensor(id: u32, quantity: Quantity, (element, element_id): (EquipmentKind, u32), side: Side) -> Sensor {
+    Sensor {
+        id: SensorId(id),
+        valid_from_ms: 0,
+        quantity,
+        element,
+        element_id,
+        side,
+        sigma: 1,
+        range_min: i64::MIN,
+        range_max: i64::MAX,
+        feeder: FeederId(0),
+        zone: ZoneId(0),
+        period_ms: 5_000,
+        source: SourceId(0),
+    }
+}
 
 /// What was told at each epoch, sorted.
 pub(crate) type Told<O> = BTreeMap<Epoch, Vec<O>>;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gridflow_inputs::ids::{BusId, FeederId, IslandId, SensorId, SourceId, ZoneId};
+use gridflow_inputs::ids::{BusId, IslandId};
 use gridflow_inputs::input::{OutageRequest, Quantity, Sensor};
 use gridflow_inputs::network::{BusKind, EquipmentKind, Network, Side};
 use gridflow_inputs::units::MilliWatts;
@@ -28,6 +28,7 @@ use timely::dataflow::operators::{Input as _, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
 
 use crate::estimation_world::published;
+use crate::harness::sensor;
 use crate::security::{START, elements, estimate, region};
 
 /// CPU time of this thread, milliseconds.
@@ -67,20 +68,9 @@ fn sensors(network: &Network) -> Vec<Arc<Sensor>> {
     network.generators.iter().for_each(|row| places.push((Quantity::ActiveGeneration, EquipmentKind::Generator, row.id.0)));
     let load = [Quantity::ActiveLoad, Quantity::ReactiveLoad];
     network.loads.iter().for_each(|row| places.extend(load.map(|quantity| (quantity, EquipmentKind::Load, row.id.0))));
-    let sensor = |(number, (quantity, element, element_id)): (usize, (Quantity, EquipmentKind, u32))| Sensor {
-        id: SensorId(number as u32),
-        valid_from_ms: 0,
-        quantity,
-        element,
-        element_id,
-        side: if element == EquipmentKind::Branch { Side::From } else { Side::None },
-        sigma: 1,
-        range_min: i64::MIN,
-        range_max: i64::MAX,
-        feeder: FeederId(0),
-        zone: ZoneId(0),
-        period_ms: 5_000,
-        source: SourceId(0),
+    let sensor = |(number, (quantity, element, id)): (usize, (Quantity, EquipmentKind, u32))| {
+        let side = if element == EquipmentKind::Branch { Side::From } else { Side::None };
+        sensor(number as u32, quantity, (element, id), side)
     };
     places.into_iter().enumerate().map(sensor).map(Arc::new).collect()
 }
