@@ -31,7 +31,7 @@ fn by_sensor(case: &Case) -> Vec<Kind> {
 /// What only part of the sensors determine took five hundred times as long as what all do: buses that had no pivot of their own were put at
 /// the end of the order, by thousands, and filled the factor there.
 #[test]
-#[ignore = "judges timings; meaningful in release only"]
+#[ignore = "judges timings in release; run by .ci/run"]
 #[allow(clippy::print_stdout)] // the figures it judges
 fn what_a_part_of_the_sensors_determines_takes_no_longer_than_a_few_times_what_all_do() {
     let Some(case) = published("case9241pegase") else { return };
