@@ -117,7 +117,8 @@ fn of_nodes(path: &Path, mut file: NetworkFile) -> Result<NetworkFile, NetworkEr
     can_merge(normal)?;
     for branch in &joins {
         // What is open now may close.
-        can_merge(Network { buses: file.network.buses.clone(), branches: vec![branch.clone()], ..Network::default() })?;
+        let ends = file.network.buses.iter().filter(|bus| [branch.from, branch.to].contains(&bus.id)).cloned();
+        can_merge(Network { buses: ends.collect(), branches: vec![branch.clone()], ..Network::default() })?;
         let switches = file.network.switches.iter().filter(|row| (row.equipment, row.equipment_id) == (EquipmentKind::Branch, branch.id.0));
         let switches = switches.count();
         if switches > 1 {

@@ -76,10 +76,8 @@ pub(crate) fn run(arguments: &ImportArguments) -> Result<i32, Failed> {
     });
     let mut imported = None;
     if let Some(out) = &arguments.out {
-        let done = {
-            let (readings, contingencies) = (arguments.readings.clone(), arguments.contingencies.clone());
-            import(file, &ImportConfig { readings, contingencies, out: out.clone() })?
-        };
+        let (readings, contingencies) = (arguments.readings.clone(), arguments.contingencies.clone());
+        let done = import(file, &ImportConfig { readings, contingencies, out: out.clone() })?;
         if !arguments.json {
             tell(&done, out);
         }
